@@ -12,7 +12,7 @@ use linkseal_base::clock::{Clock, Timestamp};
 use linkseal_base::random;
 use rusqlite::Connection;
 
-use super::connection::{lock, open_reader, schema_of, sync_directory, with_suffix};
+use super::connection::{is_locked, lock, open_reader, schema_of, sync_directory, with_suffix};
 use crate::StoreError;
 
 /// The suffix of the file that records when the last backup was made.
@@ -186,8 +186,15 @@ impl Drop for Partial {
 /// Opens an existing file, without changing it.
 fn open_existing(path: &Path) -> Result<Connection, StoreError> {
     if let Err(error) = fs::metadata(path) {
+        let in_use = error.kind() == io::ErrorKind::NotFound && is_locked(path);
+        let hint = if in_use {
+            "; it was removed while linkseal has it open: copy it from /proc/PID/fd before linkseal is stopped \
+             (docs/operations.md, \"Store lost\")"
+        } else {
+            ""
+        };
         return Err(StoreError::NotCopied(format!(
-            "{} cannot be read ({error})",
+            "{} cannot be read ({error}){hint}",
             path.display()
         )));
     }

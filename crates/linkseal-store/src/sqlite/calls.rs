@@ -351,11 +351,8 @@ impl Store for SqliteStore {
         let file = live.file.clone();
         let metrics = self.metrics.clone();
         let write = move |db: &Connection| {
-            if let Some(file) = &file {
-                file.check()?;
-                if let Some(metrics) = &metrics {
-                    metrics.file(file.bytes(), backup::last(file.path()));
-                }
+            if let (Some(file), Some(metrics)) = (&file, &metrics) {
+                metrics.file(file.bytes(), backup::last(file.path()));
             }
             secrets::write_probe(db)
         };

@@ -34,13 +34,14 @@ impl Identity {
         &self.path
     }
 
-    /// Fails if the file was removed or replaced: what is written would be lost with the process.
+    /// Fails if the file was removed or replaced: what is written would be lost with the process. One `stat`.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         let gone = |what: &str| {
             StoreError::Unavailable(format!(
-                "its file {} was {what} while in use: what is changed now is lost with this process; write a \
-                 backup now (linkseal store backup), stop linkseal, put the file back, and start it again",
-                self.path.display()
+                "its file {} was {what} while in use, so no change is stored; move it back if it still exists, or \
+                 else, before linkseal is stopped, copy it from /proc/{}/fd (docs/operations.md, \"Store lost\")",
+                self.path.display(),
+                std::process::id()
             ))
         };
         match Self::of(&self.path) {

@@ -13,6 +13,7 @@
 //!   `Unavailable`. Calls whose caller is gone are skipped.
 //! - A sync that fails: `Unavailable`. SQLite discards the transaction and writes its pages again
 //!   with the next one, so a page that the kernel dropped does not count as durable.
+//! - A file that is removed or replaced while it is open: `Unavailable` for every write, until the file is back.
 //! - A second process: `Locked`, until the first one has ended, in whatever way.
 //! - A damaged file: an error that says so; restore a backup.
 
@@ -93,7 +94,7 @@ impl Live {
         Ok(Self {
             interrupts: interrupts(&readers),
             readers: Workers::readers(readers)?,
-            writer: Ok(Workers::writer(opened.writer)?),
+            writer: Ok(Workers::writer(opened.writer, Some(file.clone()))?),
             _lock: Some(opened.lock),
             file: Some(file),
         })

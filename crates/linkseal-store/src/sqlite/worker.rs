@@ -2,7 +2,8 @@
 //!
 //! One thread writes, since SQLite has one writer. Calls that queue up while it is syncing share its next
 //! transaction, each inside a savepoint of its own, and are answered after one sync: a hundred domains at
-//! once cost a few syncs, not hundreds. Reads have threads of their own and never wait behind writes.
+//! once cost a few syncs, not hundreds. Reads have threads of their own and never wait behind writes. Before
+//! a transaction is committed, the writer checks that its file still has its name.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -13,6 +14,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::identity::Identity;
 use crate::StoreError;
 
 /// Calls that can wait for a thread. With records and certificates of some KiB each: some MiB.
@@ -36,10 +38,11 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    /// One thread that groups writes into transactions.
-    pub(super) fn writer(db: Connection) -> Result<Self, StoreError> {
+    /// One thread that groups writes into transactions. `file`: what the connection has open; once it was
+    /// removed or replaced, every write fails. `None`: it has no name.
+    pub(super) fn writer(db: Connection, file: Option<Identity>) -> Result<Self, StoreError> {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let thread = spawn("store-writer".into(), move || write_groups(&db, jobs))?;
+        let thread = spawn("store-writer".into(), move || write_groups(&db, file.as_ref(), jobs))?;
         Ok(Self {
             queue: Some(queue),
             threads: vec![thread],
@@ -177,7 +180,7 @@ fn read(db: &Connection, jobs: &Mutex<mpsc::Receiver<Box<dyn Job>>>) {
     }
 }
 
-fn write_groups(db: &Connection, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
+fn write_groups(db: &Connection, file: Option<&Identity>, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
     while let Some(first) = jobs.blocking_recv() {
         let mut group = vec![first];
         while group.len() < GROUP {
@@ -185,13 +188,13 @@ fn write_groups(db: &Connection, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
             group.push(job);
         }
         group.retain(|job| job.is_wanted());
-        write_group(db, group);
+        write_group(db, file, group);
     }
 }
 
 /// Runs all calls of a group, makes them durable, and only then answers: even a refusal such as `Conflict`
 /// may depend on what another call of the group wrote.
-fn write_group(db: &Connection, group: Vec<Box<dyn Job>>) {
+fn write_group(db: &Connection, file: Option<&Identity>, group: Vec<Box<dyn Job>>) {
     let mut done: Vec<Box<dyn Job>> = Vec::with_capacity(group.len());
     for mut job in group {
         match write_one(db, job.as_mut()) {
@@ -206,7 +209,7 @@ fn write_group(db: &Connection, group: Vec<Box<dyn Job>>) {
     if db.is_autocommit() {
         return;
     }
-    match run(db, "COMMIT") {
+    match file.map_or(Ok(()), Identity::check).and_then(|()| run(db, "COMMIT")) {
         Ok(()) => done.into_iter().for_each(|job| job.finish()),
         Err(error) => refuse(db, done, &error),
     }
@@ -247,7 +250,7 @@ mod tests {
     #[tokio::test]
     async fn a_slow_disk_is_reported() {
         let (soon, late) = (Duration::from_millis(20), Duration::from_secs(60));
-        let mut writer = Workers::writer(Connection::open_in_memory().unwrap()).unwrap();
+        let mut writer = Workers::writer(Connection::open_in_memory().unwrap(), None).unwrap();
         writer.patience = soon;
         let (go, gate) = std::sync::mpsc::channel::<()>();
         let (begun, has_begun) = oneshot::channel();
@@ -279,7 +282,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_thread_that_waits_for_the_disk_does_not_block_closing() {
-        let writer = Workers::writer(Connection::open_in_memory().unwrap()).unwrap();
+        let writer = Workers::writer(Connection::open_in_memory().unwrap(), None).unwrap();
         let (go, gate) = std::sync::mpsc::channel::<()>();
         let (begun, has_begun) = oneshot::channel();
         let mut held = Box::pin(writer.call(CLOSE_PATIENCE, move |_| {

@@ -10,7 +10,7 @@ use linkseal_domain::ssl::Reason;
 use super::{hold, open, place};
 use crate::conformance::{MINUTE, NOW, add, creation, line, name, record, to};
 use crate::metrics::Metrics;
-use crate::sqlite::{SqliteStore, connection};
+use crate::sqlite::{self, SqliteStore, connection};
 use crate::{StoreError, StoredCertificate, Transition};
 
 #[tokio::test]
@@ -176,6 +176,52 @@ async fn a_file_that_is_removed_or_replaced_while_in_use_is_detected() {
     assert!(error.contains("was replaced while in use"), "{error}");
     fs::rename(&aside, &path).unwrap();
     store.probe().await.unwrap();
+}
+
+#[tokio::test]
+async fn nothing_is_written_into_a_removed_file_and_what_it_has_can_be_rescued() {
+    let (dir, path) = place();
+    let metrics = prometheus::Registry::new();
+    let store = SqliteStore::open(&path, Some(Metrics::register(&metrics))).unwrap();
+    let first = store
+        .create(creation(record("a.example", "acme", Reason::Queued)))
+        .await
+        .unwrap();
+    for file in [path.clone(), connection::with_suffix(&path, "-wal")] {
+        fs::remove_file(file).unwrap();
+    }
+    // Without a probe in between.
+    for _ in 0..2 {
+        let refused = store
+            .create(creation(record("b.example", "acme", Reason::Queued)))
+            .await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+        let text = prometheus::TextEncoder::new()
+            .encode_to_string(&metrics.gather())
+            .unwrap();
+        assert!(text.contains("linkseal_store_writable 0"), "{text}");
+    }
+    assert_eq!(store.domain(&first.name).await.unwrap().as_ref(), Some(&first));
+    let backup = sqlite::backup(&path, &dir.path().join("copy.db")).unwrap_err();
+    assert!(backup.to_string().contains("/proc/PID/fd"), "{backup}");
+
+    // The steps of docs/operations.md, "Store lost".
+    let rescued = dir.path().join("rescued.db");
+    for fd in fs::read_dir("/proc/self/fd").unwrap() {
+        let fd = fd.unwrap().path();
+        let Ok(to) = fs::read_link(&fd) else { continue };
+        for suffix in ["", "-wal"] {
+            let name = connection::with_suffix(&path, &format!("{suffix} (deleted)"));
+            if to == name {
+                fs::copy(&fd, connection::with_suffix(&rescued, suffix)).unwrap();
+            }
+        }
+    }
+    drop(store);
+    sqlite::restore(&rescued, &path).unwrap();
+    let store = open(&path);
+    assert_eq!(store.domain(&first.name).await.unwrap().as_ref(), Some(&first));
+    assert_eq!(store.domain(&name("b.example")).await.unwrap(), None);
 }
 
 #[tokio::test]
