@@ -54,7 +54,8 @@ pub struct DomainRecord {
     /// Since when it is retired: served until its certificate expires, never renewed.
     #[serde(default)]
     pub retired: Option<Timestamp>,
-    /// How often the links to its page were revoked. A link made before the last time does not open it.
+    /// How often the links to its page were invalidated: taken back, or by a move to another tenant. A link
+    /// made before the last time does not open it.
     #[serde(default)]
     pub share_generation: u32,
     pub ssl: SslStatus,
@@ -125,12 +126,19 @@ impl DomainRecord {
         Ok(record)
     }
 
-    /// Moves it to another tenant. The previous one becomes a former tenant, so that its links still verify.
+    /// Moves it to another tenant. The previous one becomes a former tenant, so that its links still verify;
+    /// the links to the domain's page end for good.
     pub fn move_to(&mut self, tenant: String, now: Timestamp) {
         let old = std::mem::replace(&mut self.tenant, tenant);
         self.former_tenants.retain(|t| *t != self.tenant && *t != old);
         self.former_tenants.push(old);
         self.own_since = Some(now);
+        self.end_shares();
+    }
+
+    /// Invalidates all links to its page made so far.
+    pub fn end_shares(&mut self) {
+        self.share_generation = self.share_generation.wrapping_add(1);
     }
 
     /// Whether `at` lies before the domain belonged to its tenant.
@@ -398,6 +406,15 @@ mod tests {
         assert_eq!((held.ssl.state(), held.ssl.holds(NOW)), (State::Issued, true));
         let gone = stored_with(&holding(record(), NOW.minus(day)), "quarantined");
         assert_eq!(gone.ssl.state(), State::Unknown);
+    }
+
+    #[test]
+    fn a_move_to_another_tenant_and_back_revives_no_link_to_its_page() {
+        let mut moved = record();
+        moved.move_to("other".to_owned(), NOW);
+        moved.move_to(record().tenant, NOW);
+        assert_eq!(moved.tenant, record().tenant);
+        assert_eq!(moved.share_generation, 2);
     }
 
     #[test]

@@ -26,7 +26,7 @@ impl Operator {
     pub async fn end_shares(&self, name: &DomainName, actor: &Actor) -> Result<(), OperatorError> {
         let changed = self.core.change_by(actor, name, |draft| {
             let before = draft.record.clone();
-            draft.record.share_generation = before.share_generation.wrapping_add(1);
+            draft.record.end_shares();
             self.audited(draft, &before, "end_shares", actor)
         });
         changed.await?.map(|_| ()).ok_or(OperatorError::NotFound)
