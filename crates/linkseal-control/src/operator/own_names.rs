@@ -52,7 +52,8 @@ impl Operator {
                 registered => registered,
             };
             if let Err(error) = registered {
-                tracing::error!(domain = %name, %error, "registering the edge's own name failed");
+                self.core
+                    .store_failed("register the edge's own names", Some(name), &error);
             }
         }
         if self.core.registry.is_loaded() {
@@ -102,7 +103,8 @@ impl Operator {
                 Edit::Store
             });
             if let Err(error) = changed.await {
-                tracing::error!(domain = %name, %error, "releasing a former own name of the edge failed");
+                self.core
+                    .store_failed("release former own names of the edge", Some(&name), &error);
             }
         }
     }

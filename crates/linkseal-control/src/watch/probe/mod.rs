@@ -32,9 +32,9 @@ const PAGE: usize = 50;
 const PARTS: usize = 20;
 /// Addresses of a name that are probed.
 const ADDRESSES: usize = 4;
-/// Sleep while there is nothing to probe, or another node probes.
+/// Sleep while there is nothing to probe, or another node probes, and after the store failed.
 const IDLE: Duration = Duration::from_secs(60);
-/// Shortest sleep between two pages, and after the store failed.
+/// Shortest sleep between two pages.
 const SHORTEST: Duration = Duration::from_secs(1);
 /// The lease of the node that probes.
 const LEASE: &str = "probe";
@@ -128,18 +128,22 @@ impl Probes {
         };
         let mut round = Round::default();
         loop {
-            let settings = self.0.settings().probe.clone();
-            let pause = match settings {
-                None => IDLE,
-                Some(settings) => match self.probe_some(&prober, &settings, &mut round).await {
-                    Ok(pause) => pause,
-                    Err(error) => {
-                        tracing::error!(%error, "probing issued domains failed; will retry");
-                        SHORTEST
-                    }
-                },
-            };
+            let pause = self.next_page(&prober, &mut round).await;
             self.0.clock.sleep(pause).await;
+        }
+    }
+
+    /// Probes a page of domains, if probes are configured; returns how long to sleep before the next one.
+    async fn next_page(&self, prober: &Prober, round: &mut Round) -> Duration {
+        let Some(settings) = self.0.settings().probe.clone() else {
+            return IDLE;
+        };
+        match self.probe_some(prober, &settings, round).await {
+            Ok(pause) => pause,
+            Err(error) => {
+                self.0.store_failed("probe issued domains", None, &error);
+                IDLE
+            }
         }
     }
 
@@ -270,9 +274,11 @@ impl Probes {
 
 #[cfg(test)]
 mod tests {
+    use linkseal_base::testing::Written;
     use linkseal_store::testing;
 
     use super::*;
+    use crate::core::Settings;
     use crate::tests::Bench;
 
     fn probed(name: &str, failed: bool) -> Probed {
@@ -302,6 +308,33 @@ mod tests {
         assert_eq!(round.note(probed("links.c1.example", true)), 13);
         round.end();
         assert_eq!(round.failing.len(), 1, "the others are not issued any more");
+    }
+
+    #[tokio::test]
+    async fn a_store_that_fails_is_one_line_in_the_log_and_a_long_pause() {
+        let bench = Bench::new().await;
+        let core = &bench.control.core;
+        let settings = Settings {
+            probe: Some(ProbeSettings {
+                every: Duration::from_secs(3_600),
+                address: None,
+                port: 443,
+                own: Vec::new(),
+            }),
+            ..core.settings().as_ref().clone()
+        };
+        core.reload(settings, core.cas().as_ref().clone(), core.checker());
+        let (probes, prober) = (Probes(Arc::clone(core)), Prober::new().unwrap());
+        bench.break_store();
+        let written = Written::default();
+        let subscriber = tracing_subscriber::fmt().with_writer(written.clone()).finish();
+        let _logs = tracing::subscriber::set_default(subscriber);
+        let mut round = Round::default();
+        for _ in 0..20 {
+            assert_eq!(probes.next_page(&prober, &mut round).await, IDLE);
+        }
+        let text = written.text();
+        assert_eq!(text.matches("ERROR").count(), 1, "{text}");
     }
 
     #[tokio::test]
