@@ -44,8 +44,8 @@ pub(crate) struct Account {
     pub(crate) state: &'static str,
     /// When it takes orders again; null if it does now.
     pub(crate) until: Option<Timestamp>,
-    /// The error of the last order that failed because of the CA, or what has to be fixed on this side;
-    /// null if there is none.
+    /// The error of the last order that failed because of the CA, or why it asked to wait, or what has to be
+    /// fixed on this side; null if there is none, and for a wait that began before a restart.
     pub(crate) why: Option<String>,
     /// Consecutive orders that failed because of the CA.
     pub(crate) failures: u32,
@@ -190,7 +190,7 @@ impl From<AuthorityState> for Account {
             state,
             until,
             failures: of.trouble.as_ref().map_or(0, |t| t.failures),
-            why: of.ours.or(of.trouble.map(|t| t.why)),
+            why: of.ours.or(of.limit_reason).or(of.trouble.map(|t| t.why)),
             caa_identities: of.caa_identities,
             budgets: of.budgets.map(Budget::from).into(),
         }

@@ -145,6 +145,12 @@ impl CaHealth {
         store.put_ca_trouble(&after).await
     }
 
+    /// The CA's error text of the rate limit on all orders that was noted last; `None` after an order
+    /// succeeded, and after a restart.
+    pub(crate) fn throttle_reason(&self, ca: &ConfiguredCa) -> Option<String> {
+        self.throttles.why(ca.directory())
+    }
+
     /// An order succeeded: the CA's rate limits admit orders again.
     pub(super) fn end_throttle(&self, ca: &ConfiguredCa) {
         self.throttles.end(ca.directory());
@@ -193,12 +199,13 @@ impl CaHealth {
         Ok(())
     }
 
-    /// Logs what is wrong with a CA, or between it and us: once for each CA and cause in a while, not
-    /// for every domain. Returns whether it did.
-    pub(super) fn warn(&self, ca: &ConfiguredCa, failure: &Failure, message: &str) -> bool {
+    /// Logs what is wrong with a CA, or between it and us: once for each CA, message and cause in a while,
+    /// not for every domain. Returns whether it did.
+    pub(super) fn warn(&self, ca: &ConfiguredCa, failure: &Failure, message: &'static str) -> bool {
         let (directory, error) = (ca.directory(), failure.error.detail.as_str());
         let cause = failure.kind.as_str();
-        let Some(suppressed) = self.log.due(directory, cause, self.core.clock.uptime()) else {
+        let subject = format!("{directory} {message}");
+        let Some(suppressed) = self.log.due(&subject, cause, self.core.clock.uptime()) else {
             return false;
         };
         if failure.kind.is_ours() {
@@ -216,9 +223,56 @@ fn trial_lease(ca: &ConfiguredCa) -> String {
 
 #[cfg(test)]
 mod tests {
+    use linkseal_domain::ssl::LastError;
+
+    use crate::report::Standing;
     use crate::tests::{Bench, CA, name};
 
     use super::*;
+
+    fn failure(kind: FailureKind, detail: &str) -> Failure {
+        Failure {
+            kind,
+            error: LastError {
+                kind: format!("urn:linkseal:error:{}", kind.as_str()),
+                detail: detail.to_owned(),
+                at: Timestamp::default(),
+                subproblems: Vec::new(),
+            },
+            retry_after: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unreadable_directory_does_not_suppress_the_line_about_orders() {
+        let bench = Bench::new().await;
+        let (health, cas) = (&bench.control.orders.health, bench.control.core.cas());
+        let unreachable = failure(FailureKind::Unreachable, "connection refused");
+        assert!(health.warn(cas.first(), &unreachable, "CA directory unreadable"));
+        assert!(health.warn(cas.first(), &unreachable, "orders at the CA fail"));
+        for message in ["CA directory unreadable", "orders at the CA fail"] {
+            assert!(
+                !health.warn(cas.first(), &unreachable, message),
+                "once for each message"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn the_overview_says_why_a_ca_is_held_back() {
+        let bench = Bench::new().await;
+        let (core, health) = (&bench.control.core, &bench.control.orders.health);
+        let (cas, until) = (core.cas(), bench.clock.now() + Duration::from_secs(3_600));
+        let limited = failure(FailureKind::AccountLimit, "too many new orders");
+        health.throttle(cas.first(), &limited, until).await.unwrap();
+        let state = async || bench.control.report().overview().await.unwrap().authorities.remove(0);
+        let held = state().await;
+        assert_eq!(held.standing, Standing::HeldBack(until));
+        assert_eq!(held.limit_reason.as_deref(), Some("too many new orders"));
+        health.end_throttle(cas.first());
+        core.store.hold_back(CA, bench.clock.now()).await.unwrap();
+        assert_eq!(state().await.limit_reason, None);
+    }
 
     #[tokio::test]
     async fn a_release_is_not_undone_by_an_older_read() {

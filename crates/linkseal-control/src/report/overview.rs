@@ -47,6 +47,8 @@ pub struct AuthorityState {
     pub standing: Standing,
     /// What has to be fixed here before it can be used, if anything is known.
     pub ours: Option<String>,
+    /// Its error text, while it is held back; `None` also if that was before a restart.
+    pub limit_reason: Option<String>,
     /// The orders that failed because of it since the last one that succeeded.
     pub trouble: Option<CaTrouble>,
     /// Its rate limits as mirrored here.
@@ -187,6 +189,11 @@ impl Report {
             caa_identities: ca.identity().identities.clone(),
             standing,
             ours: self.orders.health.standstill_reason(ca),
+            limit_reason: self
+                .orders
+                .health
+                .throttle_reason(ca)
+                .filter(|_| matches!(standing, Standing::HeldBack(_))),
             trouble,
             budgets: [
                 budget("orders_per_account", limits.orders_per_account, Some(left)),
