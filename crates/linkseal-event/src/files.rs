@@ -13,7 +13,7 @@ const DIR_MODE: u32 = 0o700;
 /// See [`DIR_MODE`].
 pub(crate) const FILE_MODE: u32 = 0o600;
 /// Suffix of a file until it is whole.
-const UNFINISHED: &str = ".new";
+pub(crate) const UNFINISHED: &str = ".new";
 
 /// Writes a file and renames it into place.
 ///

@@ -47,7 +47,7 @@ pub enum Durability {
 /// One sink.
 #[derive(Clone, Debug)]
 pub struct SinkSettings {
-    /// Its name in metrics and file names: letters, digits, `-` and `_`.
+    /// Its name in metrics and file names; see [`crate::sink::is_name`].
     pub name: String,
     /// The event types it gets; `None` for all.
     pub types: Option<Vec<EventType>>,

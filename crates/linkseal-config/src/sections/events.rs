@@ -239,6 +239,15 @@ impl Events {
                     format!("\"{}\" is the name of an earlier sink; names must be unique", sink.name),
                 );
             }
+            if !linkseal_event::sink::is_name(sink.name.as_str()) {
+                found.problem(
+                    &format!("events.sink[{i}].name"),
+                    format!(
+                        "\"{}\" must not end in \".new\", which marks unfinished files",
+                        sink.name
+                    ),
+                );
+            }
             sink.check(&format!("events.sink[{i}]"), found);
         }
     }

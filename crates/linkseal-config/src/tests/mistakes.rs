@@ -184,6 +184,10 @@ fn each_mistake_is_reported_with_its_place_and_what_is_allowed() {
             "dir/linkseal.toml:6: store.url: store and sealing key would be one file; give the store a name that ends in .db",
         ),
         (
+            "[[events.sink]]\nname = \"a.new\"\nkind = \"file\"\npath = \"a.ndjson\"\n",
+            "dir/linkseal.toml:6: events.sink[0].name: \"a.new\" must not end in \".new\", which marks unfinished files",
+        ),
+        (
             "x = = 1\n",
             "dir/linkseal.toml:5: not TOML: extra `=`, expected nothing\ndir/linkseal.toml:5: not TOML: unexpected key or value, expected newline, `#`",
         ),

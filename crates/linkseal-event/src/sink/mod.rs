@@ -35,11 +35,22 @@ use linkseal_base::clock::{Clock, Timestamp};
 use linkseal_base::shutdown::Tasks;
 use linkseal_net::tls_client::{self, Trust};
 
+use crate::files::UNFINISHED;
 use crate::journal::Record;
 use crate::settings::{SinkKind, SinkSettings};
 
 /// Longest name of a sink: it is part of file names.
 const NAME_MAX: usize = 64;
+
+/// Whether a sink can have this name, which becomes the end of file names: one that ends in `.new` would be
+/// the unfinished file of another sink.
+pub fn is_name(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    name.len() <= NAME_MAX
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(fits)
+        && !name.ends_with(UNFINISHED)
+}
 
 /// A destination of events.
 #[async_trait]
@@ -104,7 +115,10 @@ impl SinkError {
 #[derive(Debug, thiserror::Error)]
 pub enum SinkSetupError {
     /// The name cannot be part of a file name.
-    #[error("events.sink `{name}`: a name has 1 to {NAME_MAX} letters, digits, `-` and `_`")]
+    #[error(
+        "events.sink `{name}`: a name has 1 to {NAME_MAX} letters, digits, `.`, `_` and `-`, begins with a letter or \
+         digit and does not end in `{UNFINISHED}`"
+    )]
     Name {
         /// The invalid name.
         name: String,
@@ -195,8 +209,7 @@ pub fn check(sinks: &[SinkSettings]) -> Result<(), SinkSetupError> {
     let (clock, tasks) = (Clock::system(), Tasks::new());
     for (i, sink) in sinks.iter().enumerate() {
         let name = sink.name.clone();
-        let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(fits) {
+        if !is_name(&name) {
             return Err(SinkSetupError::Name { name });
         }
         if sinks.iter().skip(i + 1).any(|s| s.name == name) {
@@ -234,7 +247,10 @@ mod tests {
         };
         let said = |sinks: &[SinkSettings]| check(sinks).err().map(|e| e.to_string()).unwrap_or_default();
         assert_eq!(said(&[sink("a", "x-%Y.ndjson"), sink("b", "100%%")]), "");
-        assert!(said(&[sink("../x", "x")]).contains("letters"));
+        assert_eq!(said(&[sink("archive.v2", "x"), sink(&"a".repeat(64), "y")]), "");
+        for name in ["../x", "", ".", "..", ".a", "-a", "a b", "a.new", &"a".repeat(65)] {
+            assert!(said(&[sink(name, "x")]).contains("letters"), "{name}");
+        }
         assert!(said(&[sink("a", "x"), sink("a", "y")]).contains("two"));
         assert!(said(&[sink("a", "x-%q")]).contains("%q is unknown"));
         assert!(said(&[sink("a", "x-%")]).contains("% is unknown"));
