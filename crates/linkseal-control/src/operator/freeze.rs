@@ -68,10 +68,16 @@ impl Operator {
     /// Plans the orders that a freeze, which is over, or `acme.issue = "off"` had stopped: after a start,
     /// and when a reload turns orders on again.
     pub(crate) async fn resume_stopped_unless_frozen(self: Arc<Self>) {
-        let off = self.core.settings().issue == Issue::Off;
-        // If the store does not say whether orders are frozen, each order finds out.
-        if !off && !matches!(self.frozen().await, Ok(Some(_))) {
-            self.resume_stopped().await;
+        if self.core.settings().issue == Issue::Off {
+            return;
+        }
+        match self.frozen().await {
+            Ok(Some(freeze)) => tracing::warn!(
+                by = freeze.by, since = %freeze.since, note = freeze.note,
+                "all orders are frozen; nothing is ordered or renewed (to end it: linkseal api DELETE /v1/issuer/freeze)"
+            ),
+            // If the store does not say whether orders are frozen, each order finds out.
+            Ok(None) | Err(_) => self.resume_stopped().await,
         }
     }
 
@@ -111,11 +117,27 @@ fn view(freeze: Option<&Freeze>) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use linkseal_base::testing::Written;
     use linkseal_domain::record::Origin;
     use linkseal_store::Creation;
 
     use super::*;
     use crate::tests::{Bench, actor, name};
+
+    #[tokio::test]
+    async fn a_start_while_orders_are_frozen_is_logged() {
+        let bench = Bench::new().await;
+        let operator = bench.control.operator();
+        let written = Written::default();
+        let subscriber = tracing_subscriber::fmt().with_writer(written.clone()).finish();
+        let _logs = tracing::subscriber::set_default(subscriber);
+        Arc::clone(operator).resume_stopped_unless_frozen().await;
+        assert_eq!(written.text(), "");
+        operator.freeze(NewFreeze::default(), &actor()).await.unwrap();
+        Arc::clone(operator).resume_stopped_unless_frozen().await;
+        let text = written.text();
+        assert_eq!(text.matches("all orders are frozen").count(), 1, "{text}");
+    }
 
     #[tokio::test]
     async fn after_a_thaw_every_domain_goes_on_where_it_was() {

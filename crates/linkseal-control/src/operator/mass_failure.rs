@@ -19,6 +19,28 @@ impl Operator {
         let audit = self.audit_entry(actor, "trust", "mass_failure", before, Value::Null);
         self.core.store.append_audit(audit).await?;
         self.schedule.checks.mass_failure.trust(self.core.clock.now());
+        tracing::warn!(
+            by = actor.who,
+            "mass-failure guard ended by an operator; all failures are recorded for an hour"
+        );
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use linkseal_base::testing::Written;
+
+    use crate::tests::{Bench, actor};
+
+    #[tokio::test]
+    async fn the_end_by_an_operator_is_logged() {
+        let bench = Bench::new().await;
+        let written = Written::default();
+        let subscriber = tracing_subscriber::fmt().with_writer(written.clone()).finish();
+        let _logs = tracing::subscriber::set_default(subscriber);
+        bench.control.operator().end_mass_failure_hold(&actor()).await.unwrap();
+        let text = written.text();
+        assert!(text.contains("mass-failure guard ended by an operator"), "{text}");
     }
 }

@@ -206,7 +206,19 @@ fn prepare(path: &Path) -> Result<Connection, StoreError> {
     writer.pragma_update(None, "synchronous", "FULL")?;
     writer.pragma_update(None, "foreign_keys", true)?;
     writer.pragma_update(None, "journal_size_limit", WAL_KEPT)?;
-    migrate(&mut writer, MIGRATIONS)?;
+    let (from, to) = migrate(&mut writer, MIGRATIONS)?;
+    if from == 0 {
+        tracing::info!(
+            path = %path.display(),
+            "the store is new and empty (if there was one before, restore it: linkseal store restore)"
+        );
+    } else if from < to {
+        tracing::warn!(
+            path = %path.display(), from, to,
+            "the store was migrated to a newer schema; the version before cannot open it (to roll back, restore a \
+             backup from before)"
+        );
+    }
     // No other process has the store open, so every owner of a lease has ended: an order that a crash
     // interrupted is resumed at once. The counter of fences continues, so that an old one cannot write.
     writer.execute("DELETE FROM leases", [])?;
@@ -221,17 +233,19 @@ fn settings(db: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Applies the missing steps, each completely or not at all.
-fn migrate(db: &mut Connection, steps: &[&str]) -> Result<(), StoreError> {
+/// Applies the missing steps, each completely or not at all. Returns the schema before and after.
+fn migrate(db: &mut Connection, steps: &[&str]) -> Result<(i64, i64), StoreError> {
     let done = schema_of(db)?;
+    let mut reached = done;
     for (version, step) in (1i64..).zip(steps).skip(usize::try_from(done).unwrap_or(0)) {
         let step_taken = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         step_taken.execute_batch(step)?;
         step_taken.pragma_update(None, "application_id", APPLICATION_ID)?;
         step_taken.pragma_update(None, "user_version", version)?;
         step_taken.commit()?;
+        reached = version;
     }
-    Ok(())
+    Ok((done, reached))
 }
 
 /// Adds the file's path to an error that lacks it.
@@ -264,8 +278,20 @@ impl From<rusqlite::Error> for StoreError {
 #[cfg(test)]
 mod tests {
     use linkseal_base::clock::Timestamp;
+    use linkseal_base::testing::Written;
 
     use super::*;
+
+    /// What is logged meanwhile.
+    fn logged(work: impl FnOnce()) -> String {
+        let written = Written::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(written.clone())
+            .with_ansi(false)
+            .finish();
+        tracing::subscriber::with_default(subscriber, work);
+        written.text()
+    }
 
     #[test]
     fn a_step_that_fails_leaves_the_schema_as_it_was() {
@@ -289,6 +315,13 @@ mod tests {
     }
 
     #[test]
+    fn a_start_with_an_empty_store_is_logged() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = logged(|| drop(open(&dir.path().join("s.db")).unwrap()));
+        assert!(text.contains("INFO") && text.contains("is new and empty"), "{text}");
+    }
+
+    #[test]
     fn a_store_of_the_first_schema_is_migrated_to_the_newest() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s.db");
@@ -308,6 +341,11 @@ mod tests {
             .unwrap();
         }
         drop(old);
+        let text = logged(|| drop(open(&path).unwrap()));
+        let migrated = format!("from=1 to={}", MIGRATIONS.len());
+        assert!(text.contains("WARN") && text.contains(&migrated), "{text}");
+        let text = logged(|| drop(open(&path).unwrap()));
+        assert_eq!(text, "", "it is neither new nor migrated");
         let opened = open(&path).unwrap();
         assert_eq!(
             usize::try_from(schema_of(&opened.writer).unwrap()).unwrap(),
