@@ -34,7 +34,7 @@ impl Metrics {
 
     /// `ours`: our own resolvers did not answer.
     pub(crate) fn count(&self, verdict: &DnsVerdict, ours: bool) {
-        let result = if ours { OURS } else { label(verdict) };
+        let result = if ours { OURS } else { verdict.as_str() };
         self.checks.with_label_values(&[result]).inc();
     }
 }
@@ -52,15 +52,3 @@ const RESULTS: [&str; 8] = [
     "error",
     OURS,
 ];
-
-fn label(verdict: &DnsVerdict) -> &'static str {
-    match verdict {
-        DnsVerdict::Right => "right",
-        DnsVerdict::Missing => "missing",
-        DnsVerdict::Elsewhere { .. } => "elsewhere",
-        DnsVerdict::Proxied { .. } => "proxied",
-        DnsVerdict::StrayAaaa { .. } => "stray_aaaa",
-        DnsVerdict::CaaForbids { .. } => "caa_forbids",
-        DnsVerdict::Error { .. } => "error",
-    }
-}

@@ -1,5 +1,6 @@
 //! The result of a DNS check: the verdict that an order depends on, and the summary in the record.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use linkseal_base::clock::Timestamp;
@@ -43,6 +44,36 @@ pub enum DnsVerdict {
     },
 }
 
+impl DnsVerdict {
+    /// The verdict as a word, for metrics and logs.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Right => "right",
+            Self::Missing => "missing",
+            Self::Elsewhere { .. } => "elsewhere",
+            Self::Proxied { .. } => "proxied",
+            Self::StrayAaaa { .. } => "stray_aaaa",
+            Self::CaaForbids { .. } => "caa_forbids",
+            Self::Error { .. } => "error",
+        }
+    }
+}
+
+/// For logs: the word, and what was found.
+impl fmt::Display for DnsVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())?;
+        match self {
+            Self::Right | Self::Missing => Ok(()),
+            Self::Elsewhere { found } => write!(f, " ({found})"),
+            Self::Proxied { provider } => write!(f, " ({provider})"),
+            Self::StrayAaaa { found, host } => write!(f, " ({found} at {host})"),
+            Self::CaaForbids { host } => write!(f, " (at {host})"),
+            Self::Error { zone, error } => write!(f, " ({zone}: {error})"),
+        }
+    }
+}
+
 /// The summary of the last DNS check.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct DnsSummary {
@@ -54,4 +85,19 @@ pub struct DnsSummary {
     /// Whether all expected records are published.
     #[serde(default)]
     pub verified: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_is_logged_in_words() {
+        let error = DnsVerdict::Error {
+            zone: "customer.example".to_owned(),
+            error: "SERVFAIL".to_owned(),
+        };
+        assert_eq!(error.to_string(), "error (customer.example: SERVFAIL)");
+        assert_eq!(DnsVerdict::Missing.to_string(), "missing");
+    }
 }

@@ -149,6 +149,13 @@ enum By {
 }
 
 impl By {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Checks => "checks",
+            Self::Orders => "orders",
+        }
+    }
+
     /// Whether `failed` of `all` are too many.
     fn is_suspicious(self, failed: u32, all: u32, allowed: u32) -> bool {
         let most = failed * 2 > all;
@@ -224,21 +231,27 @@ impl MassFailureGuard {
                     failures,
                     allowed,
                     domains,
-                    by = ?self.by,
+                    by = self.by.as_str(),
                     "mass failure suspected; new failures are not recorded until checks succeed again (check the DNS \
                      resolvers, port 80 and the network of this node; if the failures are real: DELETE /v1/mass-failure)"
                 );
             }
-            Some(since) if settled || self.by.is_over(failures, all, allowed) => {
-                state.since = None;
-                tracing::warn!(%since, suppressed = state.suppressed, by = ?self.by, "mass failure over; failures are recorded again");
-                state.suppressed = 0;
-            }
+            Some(since) if settled || self.by.is_over(failures, all, allowed) => self.end(&mut state, since),
             _ => {}
         }
         let suppress = failed && state.since.is_some();
         state.suppressed += u64::from(suppress);
         suppress
+    }
+
+    fn end(&self, state: &mut State, since: Timestamp) {
+        tracing::warn!(
+            %since,
+            suppressed = state.suppressed,
+            by = self.by.as_str(),
+            "mass failure over; failures are recorded again"
+        );
+        (state.since, state.suppressed) = (None, 0);
     }
 
     /// Whether it has been active for a while with only few failures in that time.
@@ -271,8 +284,10 @@ impl MassFailureGuard {
         state.forget_old(now);
         let (turned, looks) = state.sums(WINDOW, now);
         // Without outcomes there is nothing to suppress.
-        if self.has_settled(&state, allowed(domains), now) {
-            (state.since, state.suppressed) = (None, 0);
+        if let Some(since) = state.since
+            && self.has_settled(&state, allowed(domains), now)
+        {
+            self.end(&mut state, since);
         }
         MassFailure {
             since: state.since,

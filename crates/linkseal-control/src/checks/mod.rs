@@ -54,7 +54,7 @@ impl Checks {
         let now = self.core.clock.uptime();
         if let Some(suppressed) = self.resolver_log.due("dns", "resolvers", now) {
             tracing::error!(
-                domain = %name, ?verdict, suppressed,
+                domain = %name, %verdict, suppressed,
                 "DNS resolvers do not answer; no new certificates are ordered (check dns.resolvers and this node's network)"
             );
         }

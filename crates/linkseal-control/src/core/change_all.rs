@@ -63,7 +63,7 @@ impl Core {
             tracing::error!(
                 task,
                 domains = failed.len(),
-                first = ?failed.first(),
+                first = failed.first().map(DomainName::as_str),
                 "bulk change incomplete after all retries; check the store"
             );
         }

@@ -23,12 +23,12 @@ impl Orders {
         let name = &record.name;
         let ca = chosen.ca.directory();
         if failure.kind.blames_domain() {
-            tracing::info!(domain = %name, ca, kind = ?failure.kind, error = %failure.error.detail, "order failed");
+            tracing::info!(domain = %name, ca, kind = failure.kind.as_str(), error = %failure.error.detail, "order failed");
         } else if !self
             .health
             .warn(&chosen.ca, &failure, "orders at the CA fail; will retry")
         {
-            tracing::debug!(domain = %name, ca, kind = ?failure.kind, error = %failure.error.detail, "order failed");
+            tracing::debug!(domain = %name, ca, kind = failure.kind.as_str(), error = %failure.error.detail, "order failed");
         }
         if let Some(until) = rules::holds_back_all(&failure, self.core.clock.now()) {
             self.health.throttle(&chosen.ca, &failure, until).await?;

@@ -190,7 +190,7 @@ impl Checker {
             _ => prefer(first, self.check_once(&queries.fresh(), name).await, self.clock.now()),
         };
         self.metrics.count(&finding.verdict, finding.fault == Some(Fault::Ours));
-        tracing::debug!(%name, verdict = ?finding.verdict, fault = ?finding.fault, stale = finding.stale.is_some(), "dns checked");
+        tracing::debug!(%name, verdict = %finding.verdict, fault = ?finding.fault, stale = finding.stale.is_some(), "dns checked");
         finding
     }
 

@@ -1,3 +1,5 @@
+use linkseal_base::testing::Written;
+
 use super::*;
 
 const T0: Timestamp = Timestamp::from_secs(1_795_305_600);
@@ -135,4 +137,21 @@ fn orders_that_fail_for_a_day_are_recorded() {
         assert_eq!(suppressed(&orders, 20, true, 1_000, later), 0);
     }
     assert_eq!(orders.state(1_000, at_last).since, None);
+}
+
+#[test]
+fn its_beginning_and_its_end_are_logged_also_if_no_check_ends_it() {
+    let written = Written::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(written.clone())
+        .with_ansi(false)
+        .finish();
+    tracing::subscriber::with_default(subscriber, || {
+        let guard = MassFailureGuard::new(By::Checks);
+        suppressed(&guard, 30, true, 200, T0);
+        assert_eq!(guard.state(200, T0 + SETTLED * 2).since, None);
+    });
+    let text = written.text();
+    assert_eq!(text.matches("by=\"checks\"").count(), 2, "{text}");
+    assert_eq!(text.matches("mass failure over").count(), 1, "{text}");
 }

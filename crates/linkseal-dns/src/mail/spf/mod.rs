@@ -47,7 +47,12 @@ pub(crate) async fn check(queries: &Queries<'_>, domain: &str, include: &str) ->
     }
     // While our own record cannot be evaluated, no change could make theirs correct.
     if ours.is_ignored() || ours.failed.is_some() {
-        tracing::warn!(include, failed = ?ours.failed, "the platform's own SPF record has an error or cannot be read; customers' SPF records are not checked (check dns.spf_include)");
+        let failed = ours.failed.as_ref().map(|(name, error)| format!("{name}: {error}"));
+        tracing::warn!(
+            include,
+            failed,
+            "the platform's own SPF record has an error or cannot be read; customers' SPF records are not checked (check dns.spf_include)"
+        );
         return report(domain, Some(fresh))
             .found(&texts, ttl)
             .is(RecordStatus::NotChecked, ours_fails(&include));
