@@ -73,6 +73,20 @@ pub fn minute(t: Timestamp) -> String {
     )
 }
 
+/// [`minute`] as the reader's language writes dates: `22.11.2026, 09:30 UTC` in German.
+pub fn minute_in(language: Language, t: Timestamp) -> String {
+    let Language::De = language else { return minute(t) };
+    let t = t.to_datetime();
+    format!(
+        "{:02}.{:02}.{:04}, {:02}:{:02} UTC",
+        t.day(),
+        u8::from(t.month()),
+        t.year(),
+        t.hour(),
+        t.minute()
+    )
+}
+
 fn filled((en, de): Sentence, record: &DomainRecord, context: Context<'_>, language: Language) -> String {
     let template = language.pick(en, de);
     let mut out = String::with_capacity(template.len() + 64);
@@ -91,7 +105,7 @@ fn filled((en, de): Sentence, record: &DomainRecord, context: Context<'_>, langu
 fn value_of(key: &str, record: &DomainRecord, context: Context<'_>, language: Language) -> String {
     let ssl = &record.ssl;
     let facts = &ssl.facts;
-    let time = |t: Option<Timestamp>| t.map(minute);
+    let time = |t: Option<Timestamp>| t.map(|t| minute_in(language, t));
     let pick = |(en, de): Sentence| language.pick(en, de).to_owned();
     let value = match key {
         "name" => Some(record.name.to_unicode().into_owned()),

@@ -146,7 +146,7 @@ fn of_reason(reason: Reason) -> Sentence {
         ),
         Reason::ValidationFailed => (
             "{ca} could not verify {name}: {detail}. {fix}",
-            "{ca} konnte {name} nicht verifizieren: {detail}. {fix}",
+            "{ca} konnte {name} nicht prüfen: {detail}. {fix}",
         ),
         Reason::RateLimited => (
             "A limit of {ca} has been reached. The order continues on {next_attempt}; verifying again does not speed it up.",

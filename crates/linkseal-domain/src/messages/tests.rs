@@ -76,7 +76,7 @@ fn sentences_say_what_to_change() {
     );
     assert_eq!(
         says(Reason::Ok).de,
-        "Das Zertifikat ist gültig und wird am 2026-11-22 00:00 UTC automatisch erneuert."
+        "Das Zertifikat ist gültig und wird am 22.11.2026, 00:00 UTC automatisch erneuert."
     );
 }
 
