@@ -12,8 +12,8 @@ use linkseal_base::clock::Timestamp;
 use linkseal_base::random;
 use linkseal_domain::cert::certificate::chain_from_pem;
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
+    BasicConstraints, Certificate, CertificateParams, CustomExtension, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
@@ -27,9 +27,19 @@ const INFRASTRUCTURE_SINCE: Timestamp = Timestamp::from_secs(1_577_836_800);
 const INFRASTRUCTURE_LIFETIME: Duration = Duration::from_secs(20 * 365 * 86_400);
 /// Serial numbers carry 127 random bits; RFC 5280 §4.1.2.2 allows 20 bytes.
 const SERIAL_BYTES: usize = 16;
+/// Bytes of a subject key identifier (RFC 7093 §2).
+const KEY_IDENTIFIER_BYTES: usize = 20;
+/// An empty BasicConstraints: not a CA. rcgen writes the default value FALSE into it, which DER forbids
+/// (X.690 §11.5) and strict clients refuse.
+const NO_CA: [u8; 2] = [0x30, 0x00];
 /// A common name has at most 64 characters (X.520). Without one, strict clients require a
 /// critical SAN extension, which rcgen does not write.
 const MAX_COMMON_NAME: usize = 64;
+/// Object identifiers of extensions (RFC 5280 §4.2.1).
+const BASIC_CONSTRAINTS: &[u64] = &[2, 5, 29, 19];
+const SUBJECT_KEY_IDENTIFIER: &[u64] = &[2, 5, 29, 14];
+/// The DER tag of what a subject key identifier is.
+const OCTET_STRING: u8 = 0x04;
 /// The root's key in the state folder.
 const ROOT_KEY_FILE: &str = "devca-root.key";
 /// The root's certificate in the state folder, for clients to trust.
@@ -99,7 +109,7 @@ impl CaHierarchy {
         let key = KeyPair::generate()?;
         let mut params = infrastructure("Dev ACME", &key, now);
         params.subject_alt_names = vec![SanType::DnsName("localhost".try_into()?), SanType::IpAddress(address)];
-        leaf_usage(&mut params, false);
+        leaf_usage(&mut params, &key, false);
         let leaf = params.signed_by(&key, &self.intermediate, &self.intermediate_key)?;
         Ok(ListenerCertificate {
             chain: vec![leaf.der().clone(), self.intermediate.der().clone()],
@@ -131,7 +141,7 @@ impl CaHierarchy {
             .iter()
             .map(|n| Ok(SanType::DnsName(n.as_str().try_into()?)))
             .collect::<Result<_, rcgen::Error>>()?;
-        leaf_usage(&mut params, key.algorithm() == &rcgen::PKCS_RSA_SHA256);
+        leaf_usage(&mut params, key, key.algorithm() == &rcgen::PKCS_RSA_SHA256);
         let leaf = params.signed_by(key, &self.intermediate, &self.intermediate_key)?;
         Ok(Signed {
             chain_pem: format!("{}{}", leaf.pem(), self.intermediate.pem()),
@@ -170,9 +180,15 @@ fn infrastructure(name: &str, key: &KeyPair, now: Timestamp) -> CertificateParam
     params
 }
 
-fn leaf_usage(params: &mut CertificateParams, rsa: bool) {
-    // Also adds the subject key identifier.
-    params.is_ca = IsCa::ExplicitNoCa;
+fn leaf_usage(params: &mut CertificateParams, key: &impl PublicKeyData, rsa: bool) {
+    params.is_ca = IsCa::NoCa;
+    let mut no_ca = CustomExtension::from_oid_content(BASIC_CONSTRAINTS, NO_CA.to_vec());
+    no_ca.set_criticality(true);
+    let hash = digest(&SHA256, key.der_bytes());
+    let mut identifier = vec![OCTET_STRING, KEY_IDENTIFIER_BYTES as u8];
+    identifier.extend(hash.as_ref().iter().take(KEY_IDENTIFIER_BYTES));
+    let identifier = CustomExtension::from_oid_content(SUBJECT_KEY_IDENTIFIER, identifier);
+    params.custom_extensions = vec![no_ca, identifier];
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     if rsa {
@@ -272,6 +288,22 @@ mod tests {
             .mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_ne!(CaHierarchy::open(None, now).unwrap().root_pem(), first.root_pem());
+    }
+
+    #[test]
+    fn a_leaf_is_strict_der() {
+        let now = Timestamp::from_secs(1_795_305_600);
+        let ca = CaHierarchy::open(None, now).unwrap();
+        let leaf = ca.listener([127, 0, 0, 1].into(), now).unwrap().chain.remove(0);
+        let (_, leaf) = x509_parser::parse_x509_certificate(&leaf).unwrap();
+        let value = |oid: &[u64]| {
+            let oid = x509_parser::der_parser::Oid::from(oid).unwrap();
+            leaf.get_extension_unique(&oid).unwrap().unwrap().value
+        };
+        assert_eq!(value(BASIC_CONSTRAINTS), NO_CA, "a default value is not encoded");
+        let identifier = value(SUBJECT_KEY_IDENTIFIER);
+        assert_eq!((identifier.len(), &identifier[..2]), (22, &[OCTET_STRING, 20][..]));
+        assert!(!leaf.is_ca());
     }
 
     #[test]
