@@ -178,7 +178,7 @@ pub(crate) async fn main() -> ExitCode {
         Err(Failure::NotYet | Failure::NotRight) => ExitCode::from(EXIT_NOT_YET),
         Err(Failure::Printed(code)) => ExitCode::from(code),
         Err(failure) => {
-            eprintln!("{failure}");
+            crate::telemetry::journald::print_error(&failure.to_string());
             ExitCode::from(if matches!(failure, Failure::Usage(_) | Failure::Config(_)) {
                 EXIT_USAGE
             } else {

@@ -19,6 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use super::bounded::{Bounded, Panics, Passed};
+use super::journald::{self, Lines};
 
 /// Maximum number of lines that wait to be written, some 3 MiB.
 const LINES: usize = 16_384;
@@ -53,10 +54,13 @@ pub(crate) fn install(config: &Log) -> Result<(LogHandle, LogGuard), LogError> {
     let (levels, handle) = reload::Layer::new(targets(&config.level));
     let (writer, guard) = queue(io::stderr());
     let dropped = writer.error_counter();
-    let lines = fmt::layer().with_writer(writer).with_ansi(io::stderr().is_terminal());
+    let for_journal = journald::is_reader();
+    let lines = fmt::layer()
+        .with_writer(Lines::new(writer, for_journal))
+        .with_ansi(io::stderr().is_terminal());
     let lines: Box<dyn Layer<_> + Send + Sync> = match config.format {
         // journald adds the time.
-        Format::Text if under_journald() => Box::new(lines.without_time()),
+        Format::Text if for_journal => Box::new(lines.without_time()),
         Format::Text => Box::new(lines),
         Format::Json => Box::new(lines.json().flatten_event(true)),
     };
@@ -80,11 +84,6 @@ fn queue(to: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
         .lossy(true)
         .thread_name("log")
         .finish(to)
-}
-
-/// Whether stderr goes to systemd's journal.
-fn under_journald() -> bool {
-    std::env::var_os("JOURNAL_STREAM").is_some() && !io::stderr().is_terminal()
 }
 
 impl LogHandle {

@@ -1,4 +1,5 @@
 //! The log of the process.
 
 mod bounded;
+pub(crate) mod journald;
 pub(crate) mod logs;
