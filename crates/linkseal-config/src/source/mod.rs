@@ -4,6 +4,7 @@
 mod env;
 mod problem;
 mod read;
+mod shown;
 mod tree;
 
 pub use self::env::{ADMIN_TOKEN_VARIABLE, admin_token};

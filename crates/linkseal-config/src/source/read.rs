@@ -9,6 +9,7 @@ use serde::de::{self, DeserializeSeed, Expected, IntoDeserializer, MapAccess, Se
 use serde::forward_to_deserialize_any;
 
 use super::problem::{KeyPath, Segment};
+use super::shown;
 use super::tree::{Node, Value};
 
 /// Why a tree cannot be read.
@@ -79,10 +80,14 @@ impl std::error::Error for ReadError {}
 
 impl de::Error for ReadError {
     fn custom<T: Display>(message: T) -> Self {
-        Self::bad(message.to_string())
+        Self::bad(shown::message(&message.to_string()))
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        let found = match found {
+            Unexpected::Str(text) => Unexpected::Str(&shown::value(text)).to_string(),
+            found => found.to_string(),
+        };
         Self::bad(format!("must be {}, not {found}", allowed(expected)))
     }
 
@@ -92,6 +97,7 @@ impl de::Error for ReadError {
 
     fn unknown_variant(found: &str, wanted: &'static [&'static str]) -> Self {
         let wanted: Vec<_> = wanted.iter().map(|w| format!("\"{w}\"")).collect();
+        let found = shown::value(found);
         Self::bad(format!("must be one of {}, not \"{found}\"", wanted.join(", ")))
     }
 

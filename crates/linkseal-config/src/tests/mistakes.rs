@@ -236,3 +236,43 @@ fn all_mistakes_are_reported_at_once_in_the_order_of_the_lines() {
         "{error}"
     );
 }
+
+#[test]
+fn no_error_contains_the_password_or_the_query_of_a_url() {
+    let sink = "[[events.sink]]\nname = \"a\"\nkind = \"webhook\"\nurl = ";
+    for (text, shown) in [
+        (
+            "[[upstream]]\nprefix = \"/\"\nto = \"http://svc:SECRET@10.0.0.5:8080\"\n".to_owned(),
+            "//…@10.0.0.5:8080",
+        ),
+        (
+            format!("{sink}\"http://u:SECRET@hooks.example/\"\n"),
+            "//…@hooks.example/",
+        ),
+        (
+            format!("{sink}\"ftp://hooks.example/?key=SECRET\"\n"),
+            "ftp://hooks.example/?…",
+        ),
+        (
+            "[store]\nurl = \"postgres://user:SECRET@db/x\"\n".to_owned(),
+            "//…@db/x",
+        ),
+        ("[events]\nkeep = \"http://u:SECRET@h\"\n".to_owned(), "//…@h"),
+        ("[events]\ndnt = \"http://u:SECRET@h\"\n".to_owned(), "//…@h"),
+        (
+            "[[upstream]]\nhost = \"http://u:SECRET@h\"\nprefix = \"/\"\nto = \"http://h\"\n".to_owned(),
+            "//…@h",
+        ),
+    ] {
+        let error = load(&format!("{SHORTEST}{text}"), &[]).unwrap_err();
+        assert!(!error.contains("SECRET") && error.contains(shown), "{error}");
+    }
+    for (variable, value) in [
+        ("LINKSEAL_EDGE__NAME", "http://u:SECRET@h"),
+        ("LINKSEAL_LISTEN__HTTP", "http://u:SECRET@h"),
+        ("LINKSEAL_ADMISSION__ASK", "{ url = \"http://u:SECRET@h\" }"),
+    ] {
+        let error = load(SHORTEST, &[(variable, value)]).unwrap_err();
+        assert!(!error.contains("SECRET") && error.contains("…@h"), "{error}");
+    }
+}
