@@ -84,7 +84,7 @@ impl Checked {
             Err(error) => {
                 return Self {
                     problems: error.problems,
-                    warnings: Vec::new(),
+                    warnings: error.warnings,
                 };
             }
         };

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::findings::{Findings, place};
 use crate::paths::Paths;
+use crate::renamed::Renamed;
 use crate::secrets::Secrets;
 use crate::source::{ConfigError, KeyPath, Node, Place, Problem, Segment, Value, Variable, What, lay_over, of_process};
 use crate::{Config, check, renamed};
@@ -45,12 +46,20 @@ impl Config {
             key: String::new(),
             message: bad.message,
         }));
-        let renamed = renamed::apply(path, &mut tree);
-        problems.extend(renamed.problems);
+        let mut renamed = renamed::apply(path, &mut tree);
+        problems.append(&mut renamed.problems);
+        let rejected = |mut problems: Vec<Problem>, renamed: Renamed| {
+            renamed.respell(&mut problems);
+            let warnings = renamed.warnings;
+            ConfigError {
+                warnings,
+                ..ConfigError::new(problems)
+            }
+        };
         let mut unread = Vec::new();
         let config = read_all(path, &mut tree, &mut problems, &mut unread);
         let Some(mut config) = config else {
-            return Err(ConfigError::new(problems));
+            return Err(rejected(problems, renamed));
         };
         config.resolve(&Paths {
             base: path.parent().unwrap_or(Path::new("")),
@@ -59,13 +68,13 @@ impl Config {
         check::check(&config, &mut found);
         config.secrets = Secrets::read(&config, &mut found);
         problems.append(&mut found.problems);
+        if !problems.is_empty() {
+            return Err(rejected(problems, renamed));
+        }
+        renamed.respell(&mut found.warnings);
         config.warnings = renamed.warnings;
         config.warnings.append(&mut found.warnings);
-        if problems.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigError::new(problems))
-        }
+        Ok(config)
     }
 
     /// The JSON Schema of the file.

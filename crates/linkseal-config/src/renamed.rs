@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::findings::place;
-use crate::source::{KeyPath, Node, Problem};
+use crate::source::{KeyPath, Node, Problem, Source};
 
 /// The old and the new path of each renamed key.
 const RENAMED: [(&str, &str); 6] = [
@@ -24,30 +24,53 @@ const RENAMED: [(&str, &str); 6] = [
 pub(crate) struct Renamed {
     pub(crate) problems: Vec<Problem>,
     pub(crate) warnings: Vec<Problem>,
+    /// The keys that were set by their old name only: old and new.
+    moved: Vec<(&'static str, &'static str)>,
 }
 
-/// Moves the value of every old key to the new one. Both at once are a problem, because it is unclear which
-/// was meant, even if one of them comes from the environment.
+impl Renamed {
+    /// Names keys as they are spelled in the file or the environment.
+    pub(crate) fn respell(&self, problems: &mut [Problem]) {
+        for problem in problems {
+            if let Some((old, _)) = self.moved.iter().find(|(_, new)| problem.key == *new) {
+                (*old).clone_into(&mut problem.key);
+            }
+        }
+    }
+}
+
+/// Moves the value of every old key to the new one. If both are set, the environment overrides the file; in one
+/// of them both are a problem, because it is unclear which was meant.
 pub(crate) fn apply(file: &Path, tree: &mut Node) -> Renamed {
     let mut out = Renamed::default();
     for (old, new) in RENAMED {
         let (old_path, new_path) = (KeyPath::parse(old), KeyPath::parse(new));
-        let is_set = tree.contains(&new_path);
+        let by_new_name = tree.contains(&new_path).then(|| tree.source_of(&new_path));
         let Some(node) = tree.remove(&old_path) else { continue };
         let report = |message| Problem {
             place: place(file, node.source.clone()),
             key: old.to_owned(),
             message,
         };
-        if is_set {
-            out.problems.push(report(format!(
-                "is the old name of {new}, which is set too; remove {old}"
-            )));
-            continue;
+        match (&by_new_name, &node.source) {
+            (Some(Source::Environment(variable)), Source::File(_)) => {
+                out.warnings.push(report(format!(
+                    "was renamed to {new}, which {variable} sets; this value is not used"
+                )));
+                continue;
+            }
+            (Some(Source::File(_)), Source::Environment(_)) | (None, _) => {}
+            (Some(_), _) => {
+                out.problems.push(report(format!(
+                    "is the old name of {new}, which is set too; remove {old}"
+                )));
+                continue;
+            }
         }
         out.warnings.push(report(format!(
             "was renamed to {new}; the old name works until the next release"
         )));
+        out.moved.push((old, new));
         // The table that held the old key holds the new one.
         drop(tree.set(&new_path.keys(), node));
     }

@@ -11,6 +11,8 @@ use std::sync::Arc;
 pub struct ConfigError {
     /// Never empty.
     pub problems: Vec<Problem>,
+    /// Renamed keys, which may be the cause of a problem.
+    pub warnings: Vec<Problem>,
 }
 
 /// One thing that is wrong, or worth a warning.
@@ -72,7 +74,10 @@ impl ConfigError {
     /// Sorts the problems as a reader of the file meets them.
     pub fn new(mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|p| p.place.order());
-        Self { problems }
+        Self {
+            problems,
+            warnings: Vec::new(),
+        }
     }
 }
 

@@ -63,13 +63,34 @@ fn a_renamed_key_works_with_a_warning_in_file_and_environment() {
 }
 
 #[test]
-fn the_old_and_the_new_name_of_a_key_exclude_each_other() {
+fn the_environment_overrides_the_file_also_if_one_of_them_has_the_old_name() {
     for (old, value, new) in RENAMED {
-        let message = format!("{old}: is the old name of {new}, which is set too; remove {old}");
         for (file, set) in [(old, new), (new, old)] {
-            let error = load(&with_key(file, value), &[(&variable(set), value)]).unwrap_err();
-            assert!(error.contains(&message), "{error}");
+            // Another value of the same kind.
+            let other = value.replace(|c: char| c.is_ascii_digit(), "1");
+            let config = load(&with_key(file, &other), &[(&variable(set), value)]).unwrap();
+            assert_eq!(value_of(&config, new), value, "{file} in the file");
+            let warnings = config.warnings.iter().map(Problem::to_string);
+            let warnings: Vec<_> = warnings.filter(|w| w.contains("was renamed")).collect();
+            assert_eq!(warnings.len(), 1, "{warnings:?}");
+            let unused = format!(
+                "{old}: was renamed to {new}, which {} sets; this value is not used",
+                variable(new)
+            );
+            assert_eq!(warnings[0].contains(&unused), file == old, "{warnings:?}");
         }
+    }
+}
+
+#[test]
+fn the_old_and_the_new_name_of_a_key_exclude_each_other_in_one_place() {
+    for (old, value, new) in RENAMED {
+        let error = load(SHORTEST, &[(&variable(old), value), (&variable(new), value)]).unwrap_err();
+        let message = format!(
+            "environment variable {}: {old}: is the old name of {new}, which is set too; remove {old}",
+            variable(old)
+        );
+        assert!(error.contains(&message), "{error}");
     }
     let both = SHORTEST.replace("[acme]", "probe = \"1h\"\nprobe_interval = \"1h\"\n[acme]");
     let error = load(&both, &[]).unwrap_err();
@@ -77,4 +98,24 @@ fn the_old_and_the_new_name_of_a_key_exclude_each_other() {
         error.contains("dir/linkseal.toml:3: edge.probe: is the old name"),
         "{error}"
     );
+}
+
+#[test]
+fn an_error_names_a_renamed_key_as_it_is_spelled_and_comes_with_the_warning() {
+    for (value, message) in [("soon", "must be a duration"), ("1m", "must be at least 10m")] {
+        let text = format!("{SHORTEST}[dns]\nrecheck = \"{value}\"\n");
+        let error = Config::parse(Path::new("dir/linkseal.toml"), &text, &[]).unwrap_err();
+        let problem = error.to_string();
+        assert!(
+            problem.starts_with(&format!("dir/linkseal.toml:6: dns.recheck: {message}")),
+            "{problem}"
+        );
+        let warnings: Vec<_> = error.warnings.iter().map(Problem::to_string).collect();
+        assert_eq!(
+            warnings,
+            [
+                "dir/linkseal.toml:6: dns.recheck: was renamed to dns.recheck_interval; the old name works until the next release"
+            ]
+        );
+    }
 }
