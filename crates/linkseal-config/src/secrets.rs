@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use linkseal_event::WebhookSecret;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
 use crate::Config;
@@ -104,6 +104,15 @@ impl Secrets {
             let place = format!("links.keys[{i}].secret_file");
             let wanted = "64 hexadecimal digits (32 bytes), as `linkseal link keygen` creates them";
             if let Some(secret) = read_secret(&key.secret_file, &place, wanted, found, link_key) {
+                if let Some(same) = secrets.link_keys.iter().find(|other| other.secret == secret) {
+                    found.warn(
+                        &place,
+                        format!(
+                            "has the same secret as the key with id {}: revoking one of them has no effect on links made with the other",
+                            same.id
+                        ),
+                    );
+                }
                 secrets.link_keys.push(LinkSecret {
                     id: key.id,
                     revoked: key.revoked,
@@ -115,6 +124,16 @@ impl Secrets {
             let place = format!("admin.tokens[{i}].secret_file");
             let wanted = "a token of at least 16 visible ASCII characters";
             if let Some(secret) = read_secret(&token.secret_file, &place, wanted, found, admin_token) {
+                let is_same = |other: &&AdminToken| other.token.expose_secret() == secret.expose_secret();
+                if let Some(same) = secrets.admin_tokens.iter().find(is_same) {
+                    found.problem(
+                        &place,
+                        format!(
+                            "\"{}\" has the same secret as \"{}\"; each token needs its own",
+                            token.name, same.name
+                        ),
+                    );
+                }
                 secrets.admin_tokens.push(AdminToken {
                     name: token.name.to_string(),
                     role: token.role,
@@ -122,6 +141,9 @@ impl Secrets {
                     token: secret,
                 });
             }
+        }
+        if let Some(warning) = too_open(&config.store.key_path().0) {
+            found.warn("store.key_file", warning);
         }
         let main = (config.acme.ca_file.as_deref(), config.acme.eab.as_ref());
         secrets.authorities.push(CaSecrets::read("acme", main, found));
@@ -262,6 +284,26 @@ fn certificates(text: &str) -> Option<Vec<CertificateDer<'static>>> {
     Some(all).filter(|all| !all.is_empty())
 }
 
+/// The warning if a file with a secret is accessible for too many users.
+fn too_open(path: &Path) -> Option<String> {
+    let mode = fs::metadata(path).ok()?.permissions().mode() & 0o777;
+    // The group may read it: root owns the file, the service's group reads it.
+    (mode & 0o037 != 0).then(|| {
+        format!(
+            "{} is accessible beyond its owner and group (mode {mode:03o}); `chmod 640` it",
+            path.display()
+        )
+    })
+}
+
+/// What to do about a file that cannot be read, after the error.
+pub(crate) fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::PermissionDenied => "; let the service's user read it: `chgrp linkseal` and `chmod 640` it",
+        _ => "",
+    }
+}
+
 /// Reads a file that must not be readable for everyone.
 fn read_secret<T>(
     path: &Path,
@@ -270,17 +312,8 @@ fn read_secret<T>(
     found: &mut Findings<'_>,
     parse: impl FnOnce(&str) -> Option<T>,
 ) -> Option<T> {
-    if let Ok(mode) = fs::metadata(path).map(|m| m.permissions().mode() & 0o777)
-        && mode & 0o037 != 0
-    {
-        // The group may read it: root owns the file, the service's group reads it.
-        found.warn(
-            key,
-            format!(
-                "{} is accessible beyond its owner and group (mode {mode:03o}); `chmod 640` it",
-                path.display()
-            ),
-        );
+    if let Some(warning) = too_open(path) {
+        found.warn(key, warning);
     }
     read(path, key, wanted, found, parse)
 }
@@ -294,16 +327,12 @@ fn read<T>(
 ) -> Option<T> {
     let mut text = Zeroizing::new(String::new());
     if let Err(e) = File::open(path).and_then(|file| file.take(LONGEST_FILE).read_to_string(&mut text)) {
-        let advice = if e.kind() == ErrorKind::PermissionDenied {
-            "; let the service's user read it: `chgrp linkseal` and `chmod 640` it"
-        } else {
-            ""
-        };
         found.problem(
             key,
             format!(
-                "{} cannot be read ({e}); it must contain {wanted}{advice}",
-                path.display()
+                "{} cannot be read ({e}); it must contain {wanted}{}",
+                path.display(),
+                advice(&e)
             ),
         );
         return None;
