@@ -89,9 +89,9 @@ impl Checked {
             }
         };
         let unusable = config.unusable().into_iter();
-        let problems = unusable.map(|u| Problem::of_file(file, u.key, u.message)).collect();
+        let problems = unusable.map(|u| config.problem(file, u.key, u.message)).collect();
         let mut warnings = config.warnings.clone();
-        let few = files(&config).map(|message| Problem::of_file(file, "edge.max_connections", message));
+        let few = files(&config).map(|message| config.problem(file, "edge.max_connections", message));
         warnings.extend(few);
         Self { problems, warnings }
     }

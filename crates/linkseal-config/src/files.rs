@@ -9,12 +9,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use linkseal_event::Networks;
 use linkseal_event::sink::sink_files;
+use linkseal_event::{Networks, NetworksError};
 use zeroize::Zeroizing;
 
 use crate::Config;
-use crate::secrets::link_key;
+use crate::secrets::{advice, link_key};
 use crate::sections::store::Store;
 
 /// The depth of the journal: a directory per boot, with its segments.
@@ -55,9 +55,13 @@ impl Config {
             found.extend(refused.map(|refused| to_be_written(&format!("events.sink[{i}].path"), &refused)));
         }
         if let Some(Err(error)) = self.events.networks_file.as_deref().map(Networks::read) {
+            let advice = match &error {
+                NetworksError::File { source, .. } => advice(source),
+                _ => "",
+            };
             found.push(Unusable {
                 key: "events.networks_file".to_owned(),
-                message: error.without_key(),
+                message: format!("{}{advice}", error.without_key()),
             });
         }
         found
@@ -107,9 +111,7 @@ fn sealing_key(store: &Store) -> Option<Unusable> {
             Some(_) if may_be_made => None,
             _ => bad("is missing; `openssl rand -hex 32` generates one".to_owned()),
         },
-        Err(error) => bad(format!(
-            "cannot be read ({error}); let the service's user read it: `chgrp linkseal` and `chmod 640` it"
-        )),
+        Err(error) => bad(format!("cannot be read ({error}){}", advice(&error))),
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the checks find: problems, which keep linkseal from running, and warnings.
 
+use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::source::{KeyPath, Node, Place, Problem, Source};
 
@@ -55,6 +57,28 @@ impl<'a> Findings<'a> {
             key: key.to_owned(),
             message,
         })
+    }
+}
+
+/// The tree that a configuration was read from, for checks that run later.
+#[derive(Clone, Default)]
+pub(crate) struct Origin(Option<Arc<Node>>);
+
+impl Origin {
+    pub(crate) fn of(tree: Node) -> Self {
+        Self(Some(Arc::new(tree)))
+    }
+
+    /// The origin of a key. A configuration that was not read has none, as a default.
+    pub(crate) fn source_of(&self, key: &KeyPath) -> Source {
+        self.0.as_ref().map_or(Source::File(None), |tree| tree.source_of(key))
+    }
+}
+
+/// The configuration has the values.
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Origin(…)")
     }
 }
 

@@ -87,6 +87,9 @@ pub struct Config {
     /// What is allowed and yet probably a mistake.
     #[serde(skip)]
     pub warnings: Vec<Problem>,
+    /// Where each key was set.
+    #[serde(skip)]
+    pub(crate) origin: findings::Origin,
 }
 
 impl Config {
@@ -108,6 +111,7 @@ impl Config {
             log: log::Log::default(),
             secrets: Secrets::default(),
             warnings: Vec::new(),
+            origin: findings::Origin::default(),
         }
     }
 }

@@ -1,14 +1,14 @@
 //! Loading: the file and the environment become a tree, the tree becomes a [`Config`], and the checks run.
 
-use std::fs;
 use std::path::Path;
+use std::{fs, io};
 
 use serde::Deserialize;
 
-use crate::findings::{Findings, place};
+use crate::findings::{Findings, Origin, place};
 use crate::paths::Paths;
 use crate::renamed::Renamed;
-use crate::secrets::Secrets;
+use crate::secrets::{Secrets, advice};
 use crate::source::{ConfigError, KeyPath, Node, Place, Problem, Segment, Value, Variable, What, lay_over, of_process};
 use crate::{Config, check, renamed};
 
@@ -24,11 +24,10 @@ impl Config {
     /// [`Config::load`] with the given overrides.
     pub(crate) fn load_with(path: &Path, variables: &[Variable]) -> Result<Self, ConfigError> {
         let text = fs::read_to_string(path).map_err(|e| {
-            let message = format!("cannot be read: {e}; `linkseal config example` prints one to start from");
             ConfigError::new(vec![Problem {
                 place: Place::of_file(path),
                 key: String::new(),
-                message,
+                message: unreadable(&e),
             }])
         })?;
         Self::parse(path, &text, variables)
@@ -74,7 +73,18 @@ impl Config {
         renamed.respell(&mut found.warnings);
         config.warnings = renamed.warnings;
         config.warnings.append(&mut found.warnings);
+        config.origin = Origin::of(tree);
         Ok(config)
+    }
+
+    /// A problem with a key of this configuration, which was read from `file`.
+    pub fn problem(&self, file: &Path, key: impl Into<String>, message: impl Into<String>) -> Problem {
+        let key = key.into();
+        Problem {
+            place: place(file, self.origin.source_of(&KeyPath::parse(&key))),
+            key,
+            message: message.into(),
+        }
     }
 
     /// The JSON Schema of the file.
@@ -99,6 +109,15 @@ impl Config {
         self.admin.resolve(paths);
         self.pages.resolve(paths);
     }
+}
+
+/// Why the configuration itself cannot be read, and what to do.
+fn unreadable(error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::NotFound => "; `linkseal config example` prints one to start from",
+        _ => advice(error),
+    };
+    format!("cannot be read: {error}{advice}")
 }
 
 /// Reads the tree. Each invalid key is reported and removed, then the rest is read again, so that one run
@@ -144,5 +163,19 @@ fn read_all(file: &Path, tree: &mut Node, problems: &mut Vec<Problem>, unread: &
         if !goes_on {
             return None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_advice_for_an_unreadable_configuration_fits_its_cause() {
+        let missing = unreadable(&io::ErrorKind::NotFound.into());
+        assert!(missing.contains("config example"), "{missing}");
+        let refused = unreadable(&io::ErrorKind::PermissionDenied.into());
+        assert!(refused.contains("`chgrp linkseal` and `chmod 640`"), "{refused}");
+        assert!(!refused.contains("config example"), "{refused}");
     }
 }

@@ -42,17 +42,6 @@ pub enum Place {
     },
 }
 
-impl Problem {
-    /// About a key of a file, without a line.
-    pub fn of_file(path: &Path, key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            place: Place::of_file(path),
-            key: key.into(),
-            message: message.into(),
-        }
-    }
-}
-
 impl Place {
     /// The file, without a line.
     pub(crate) fn of_file(path: &Path) -> Self {

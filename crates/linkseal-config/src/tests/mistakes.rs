@@ -1,5 +1,7 @@
 //! Errors in the file: place, key, what is wrong and what is allowed.
 
+use std::path::Path;
+
 use super::{SHORTEST, load};
 
 #[test]
@@ -275,4 +277,20 @@ fn no_error_contains_the_password_or_the_query_of_a_url() {
         let error = load(SHORTEST, &[(variable, value)]).unwrap_err();
         assert!(!error.contains("SECRET") && error.contains("…@h"), "{error}");
     }
+}
+
+#[test]
+fn a_file_that_only_the_start_reads_is_reported_with_its_line() {
+    let text = format!("{SHORTEST}[events]\nnetworks_file = \"/nonexistent/networks.txt\"\n");
+    let config = load(&text, &[]).unwrap();
+    let unusable = config
+        .unusable()
+        .into_iter()
+        .find(|u| u.key == "events.networks_file")
+        .unwrap();
+    let problem = config.problem(Path::new("dir/linkseal.toml"), unusable.key, unusable.message);
+    assert_eq!(
+        problem.to_string(),
+        "dir/linkseal.toml:6: events.networks_file: /nonexistent/networks.txt: No such file or directory (os error 2)"
+    );
 }
