@@ -19,4 +19,5 @@ pub(super) fn check(config: &Config, found: &mut Findings<'_>) {
     config.dns.check(found);
     config.admin.check(&config.listen, found);
     config.pages.check(found);
+    config.log.check(found);
 }

@@ -249,6 +249,28 @@ impl Events {
                 );
             }
             sink.check(&format!("events.sink[{i}]"), found);
+            self.check_path(i, sink, found);
+        }
+    }
+
+    /// Warns of a file sink whose files others write or read too.
+    fn check_path(&self, i: usize, sink: &Sink, found: &mut Findings<'_>) {
+        let Some(path) = &sink.path else { return };
+        let key = format!("events.sink[{i}].path");
+        if path.starts_with(&self.dir) {
+            found.warn(
+                &key,
+                "is below events.dir, where the journal keeps its own files; use a path outside, such as \"archive/%Y-%m-%d.ndjson\"",
+            );
+        }
+        if let Some(earlier) = self.sink.iter().take(i).find(|s| s.path.as_ref() == Some(path)) {
+            found.warn(
+                &key,
+                format!(
+                    "is the path of the sink \"{}\" too: both append to its files, rotate and delete them; give each its own",
+                    earlier.name
+                ),
+            );
         }
     }
 }
@@ -294,7 +316,7 @@ impl Sink {
         match &self.path {
             None => found.problem(
                 &format!("{key}.path"),
-                "is missing; kind \"file\" needs it, such as \"events/%Y-%m-%d.ndjson\"",
+                "is missing; kind \"file\" needs it, such as \"archive/%Y-%m-%d.ndjson\"",
             ),
             Some(path) if !placeholders_are_known(path) => {
                 found.problem(
@@ -305,7 +327,7 @@ impl Sink {
             Some(path) if self.keep.is_some() && !path.to_string_lossy().contains('%') => {
                 found.problem(
                     &format!("{key}.keep"),
-                    "needs a path with a time, such as \"events/%Y-%m-%d.ndjson\": files are deleted as a whole",
+                    "needs a path with a time, such as \"archive/%Y-%m-%d.ndjson\": files are deleted as a whole",
                 );
             }
             Some(_) => {}

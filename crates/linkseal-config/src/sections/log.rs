@@ -5,6 +5,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::findings::Findings;
 use crate::values::{InvalidValue, written_as_text};
 
 /// Format and level of the log.
@@ -26,6 +27,29 @@ pub enum Format {
     Text,
     /// One JSON object per line.
     Json,
+}
+
+/// The crates that were modules of `linkseal` before, when their targets began with `linkseal::`.
+const CRATES: [&str; 13] = [
+    "admin", "base", "config", "control", "devca", "dns", "domain", "edge", "event", "issuer", "link", "net", "store",
+];
+
+impl Log {
+    pub(crate) fn check(&self, found: &mut Findings<'_>) {
+        for (target, _) in self.level.directives() {
+            let module = target
+                .strip_prefix("linkseal::")
+                .and_then(|rest| rest.split("::").next());
+            if let Some(module) = module.filter(|module| CRATES.contains(module)) {
+                found.warn(
+                    "log.level",
+                    format!(
+                        "the target linkseal::{module} was renamed to linkseal_{module}; the old name works until the next release"
+                    ),
+                );
+            }
+        }
+    }
 }
 
 /// Levels, quietest first.
@@ -114,5 +138,16 @@ mod tests {
         for bad in ["", "infoo", "linkseal", "=info", "a=b", "info,", "a b=info"] {
             assert!(bad.parse::<Levels>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn every_crate_is_known_by_its_old_target() {
+        let crates = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).unwrap();
+        let names = crates.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names
+            .filter_map(|name| Some(name.strip_prefix("linkseal-")?.to_owned()))
+            .collect();
+        names.sort_unstable();
+        assert_eq!(names, CRATES);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{SHORTEST, load};
+use super::{Problem, SHORTEST, load};
 
 #[test]
 fn each_mistake_is_reported_with_its_place_and_what_is_allowed() {
@@ -118,7 +118,7 @@ fn each_mistake_is_reported_with_its_place_and_what_is_allowed() {
         ),
         (
             "[[events.sink]]\nname = \"a\"\nkind = \"file\"\n",
-            "dir/linkseal.toml:5: events.sink[0].path: is missing; kind \"file\" needs it, such as \"events/%Y-%m-%d.ndjson\"",
+            "dir/linkseal.toml:5: events.sink[0].path: is missing; kind \"file\" needs it, such as \"archive/%Y-%m-%d.ndjson\"",
         ),
         (
             "[[events.sink]]\nname = \"a\"\nkind = \"file\"\npath = \"e/%j\"\n",
@@ -277,6 +277,38 @@ fn no_error_contains_the_password_or_the_query_of_a_url() {
         let error = load(SHORTEST, &[(variable, value)]).unwrap_err();
         assert!(!error.contains("SECRET") && error.contains("…@h"), "{error}");
     }
+}
+
+#[test]
+fn values_that_are_probably_a_mistake_are_warned_of() {
+    let warnings = |text: &str| {
+        let config = load(&format!("{SHORTEST}{text}"), &[]).unwrap();
+        let warnings = config.warnings.iter().map(Problem::to_string);
+        warnings.filter(|w| !w.contains("is empty")).collect::<Vec<_>>()
+    };
+    let sinks = |a: &str, b: &str| {
+        let sink = |name, path| format!("[[events.sink]]\nname = \"{name}\"\nkind = \"file\"\npath = \"{path}\"\n");
+        warnings(&format!("{}{}", sink("a", a), sink("b", b)))
+    };
+    assert_eq!(sinks("archive/%Y", "archive/%Y-%m"), Vec::<String>::new());
+    assert_eq!(
+        sinks("archive/%Y", "./archive/%Y"),
+        [
+            "dir/linkseal.toml:12: events.sink[1].path: is the path of the sink \"a\" too: both append to its files, rotate and delete them; give each its own"
+        ]
+    );
+    assert_eq!(
+        sinks("events/%Y", "events-of-today"),
+        [
+            "dir/linkseal.toml:8: events.sink[0].path: is below events.dir, where the journal keeps its own files; use a path outside, such as \"archive/%Y-%m-%d.ndjson\""
+        ]
+    );
+    assert_eq!(
+        warnings("[log]\nlevel = \"info,linkseal::issuer::order=debug,linkseal::panic=off,linkseal_edge=warn\"\n"),
+        [
+            "dir/linkseal.toml:6: log.level: the target linkseal::issuer was renamed to linkseal_issuer; the old name works until the next release"
+        ]
+    );
 }
 
 #[test]
