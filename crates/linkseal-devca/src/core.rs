@@ -12,9 +12,9 @@ use tokio::sync::Semaphore;
 
 use super::ca::CaHierarchy;
 use super::faults::Faults;
+use super::hosts::Hosts;
 use super::state::State;
 use super::stats::Counters;
-use super::validation::Hosts;
 use super::{EabKey, Profile};
 
 /// Locks are taken in this order: `state`, then `faults` or `stats`.
@@ -24,7 +24,7 @@ pub(super) struct Core {
     pub(super) authority: CaHierarchy,
     pub(super) state: Mutex<State>,
     pub(super) faults: Arc<Faults>,
-    pub(super) stats: Counters,
+    pub(super) stats: Arc<Counters>,
     pub(super) hosts: Hosts,
     pub(super) http_port: AtomicU16,
     pub(super) https_port: AtomicU16,

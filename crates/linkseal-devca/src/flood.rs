@@ -14,7 +14,7 @@ use http_body::{Body, Frame};
 use http_body_util::{Either, Full};
 use tokio::time::{Interval, interval};
 
-use super::core::Core;
+use super::stats::Counters;
 
 /// One piece of an endless body.
 const PIECE: &[u8] = &[b' '; 64 * 1024];
@@ -42,16 +42,16 @@ pub(super) type AnswerBody = Either<Full<Bytes>, Spaces>;
 
 /// Endless spaces, which JSON and PEM allow before their content.
 pub(super) struct Spaces {
-    core: Arc<Core>,
+    stats: Arc<Counters>,
     drip: Option<Interval>,
 }
 
 impl Flood {
     /// Turns an answer into a flood.
-    pub(super) fn spoil(self, core: &Arc<Core>, answer: Response<Full<Bytes>>) -> Response<AnswerBody> {
+    pub(super) fn spoil(self, stats: &Arc<Counters>, answer: Response<Full<Bytes>>) -> Response<AnswerBody> {
         let spaces = |drip| {
             Either::Right(Spaces {
-                core: core.clone(),
+                stats: Arc::clone(stats),
                 drip,
             })
         };
@@ -90,7 +90,7 @@ impl Body for Spaces {
             }
             None => Bytes::from_static(PIECE),
         };
-        self.core.stats.count(|s| s.flooded += piece.len() as u64);
+        self.stats.count(|s| s.flooded += piece.len() as u64);
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 }

@@ -15,6 +15,7 @@ mod core;
 mod csr;
 mod faults;
 mod flood;
+mod hosts;
 mod jws;
 mod nonces;
 mod orders;
@@ -47,9 +48,9 @@ use self::core::Core;
 
 pub use faults::{Endpoint, Faults, Lost, Refusal, RetryAfter, Window};
 pub use flood::Flood;
+pub use hosts::Hosts;
 pub use problem::Problem;
 pub use stats::{NameStats, Stats};
-pub use validation::Hosts;
 
 /// The lifetime of Let's Encrypt's certificates.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(90 * 86_400);
@@ -151,7 +152,7 @@ impl DevCa {
             authority,
             state: Mutex::default(),
             faults: Arc::default(),
-            stats: stats::Counters::default(),
+            stats: Arc::default(),
             hosts: Hosts::default(),
             http_port: AtomicU16::new(config.http_port),
             https_port: AtomicU16::new(config.https_port),

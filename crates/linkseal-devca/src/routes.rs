@@ -64,7 +64,7 @@ pub(super) async fn answer(core: Arc<Core>, request: Request<Incoming>) -> Resul
     }
     let answer = finish(&core, reply);
     Ok(match core.faults.floods(endpoint) {
-        Some(flood) => flood.spoil(&core, answer),
+        Some(flood) => flood.spoil(&core.stats, answer),
         None => answer.map(Either::Left),
     })
 }

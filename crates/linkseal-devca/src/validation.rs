@@ -1,15 +1,14 @@
 //! HTTP-01 (RFC 8555 §8.3) by real requests: the challenge's URL is fetched over TCP
-//! ([`linkseal_net::http01`]), with addresses from [`Hosts`] and the edge's ports instead of 80 and 443.
+//! ([`linkseal_net::http01`]), with addresses from [`Hosts`](super::Hosts) and the edge's ports instead of 80 and 443.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use http::StatusCode;
 use linkseal_net::http01::{self, ChallengeFailure, HostResolver, ResolveError};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::core::Core;
@@ -18,24 +17,6 @@ use super::state::Challenge;
 
 /// Default time limit of a request of a validation, as at Let's Encrypt.
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The CA's view of DNS: every name is at 127.0.0.1 unless [`Hosts::set`] says otherwise.
-#[derive(Default)]
-pub struct Hosts {
-    names: RwLock<HashMap<String, Option<IpAddr>>>,
-}
-
-impl Hosts {
-    /// The address of one name; `None`: it does not exist in DNS.
-    pub fn set(&self, name: &str, address: Option<IpAddr>) {
-        self.names.write().insert(name.to_owned(), address);
-    }
-
-    fn look_up(&self, name: &str) -> Option<IpAddr> {
-        let set = self.names.read().get(name).copied();
-        set.unwrap_or(Some(IpAddr::V4(Ipv4Addr::LOCALHOST)))
-    }
-}
 
 /// Validates one challenge, and records the result.
 pub(super) async fn validate(core: Arc<Core>, authorization: String) {
