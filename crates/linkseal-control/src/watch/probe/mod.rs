@@ -325,7 +325,8 @@ mod tests {
         };
         core.reload(settings, core.cas().as_ref().clone(), core.checker());
         let (probes, prober) = (Probes(Arc::clone(core)), Prober::new().unwrap());
-        bench.break_store();
+        testing::add(&bench.store, "links.customer.example", "acme", Reason::Ok).await;
+        bench.sql("ALTER TABLE domains RENAME TO away");
         let written = Written::default();
         let subscriber = tracing_subscriber::fmt().with_writer(written.clone()).finish();
         let _logs = tracing::subscriber::set_default(subscriber);
