@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::handler::Handler;
+use axum::middleware::from_fn;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use http::{Method, StatusCode};
 use linkseal_config::admin::Role;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::context::Context;
+use crate::input::without_query;
 use crate::problem::Problem;
 use crate::scope::{Reach, Rule};
 
@@ -47,7 +49,7 @@ pub(crate) struct Endpoint {
     pub(crate) path: &'static str,
     pub(crate) rule: Rule,
     pub(crate) summary: &'static str,
-    /// The query parameters, as the schema of an object.
+    /// The query parameters, as the schema of an object; without it parameters are refused.
     pub(crate) query: Option<Shape>,
     pub(crate) body: Option<Content>,
     pub(crate) needs_body: bool,
@@ -109,6 +111,12 @@ impl Endpoint {
         endpoint
     }
 
+    /// Whether its handler reads the query itself, or ignores it: outside of `/v1/` probes and scrapers
+    /// send parameters of their own.
+    fn takes_any_query(&self) -> bool {
+        self.query.is_some() || !self.path.starts_with("/v1/")
+    }
+
     pub(crate) fn deprecated(mut self) -> Self {
         self.deprecated = true;
         self
@@ -135,7 +143,11 @@ pub(crate) fn method(filter: MethodFilter) -> Method {
 pub(crate) fn router(endpoints: Vec<Endpoint>) -> Router<Arc<Context>> {
     let mut router = Router::new();
     for endpoint in endpoints {
-        router = router.route(endpoint.path, endpoint.handler);
+        let handler = match endpoint.takes_any_query() {
+            true => endpoint.handler,
+            false => endpoint.handler.route_layer(from_fn(without_query)),
+        };
+        router = router.route(endpoint.path, handler);
     }
     router
         .fallback(async || Problem::not_found("there is no such path; /openapi.json lists all paths"))

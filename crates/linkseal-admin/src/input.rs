@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -16,6 +17,7 @@ use linkseal_domain::DomainName;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::de::value::MapDeserializer;
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -62,7 +64,9 @@ impl PathText {
     }
 }
 
-/// The parameters of a query. Unknown ones are refused, empty ones count as absent.
+/// The parameters of a query. Unknown and repeated ones are refused. Empty ones count as absent, as in
+/// the forms of pages, except where the request changes something: `?domain=` of an unset variable must
+/// not widen a change to all domains.
 pub(crate) struct Params<T>(pub(crate) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
@@ -71,11 +75,32 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
             .map_err(|e| Problem::invalid(format!("the query: {}", e.body_text())))?;
-        let given = pairs.into_iter().filter(|(_, value)| !value.is_empty());
-        let object = given.map(|(key, value)| (key, Value::String(value))).collect();
-        serde_json::from_value(Value::Object(object))
-            .map(Self)
-            .map_err(|e| Problem::invalid(format!("the query: {e}")))
+        let empty = pairs.iter().find(|(_, value)| value.is_empty());
+        let empty = empty.filter(|_| !parts.method.is_safe()).map(|(key, _)| key.clone());
+        let members = pairs.into_iter().map(|(key, value)| match value.is_empty() {
+            true => (key, Value::Null),
+            false => (key, Value::String(value)),
+        });
+        let read = T::deserialize(MapDeserializer::<_, serde_json::Error>::new(members));
+        let read = read.map_err(|e| Problem::invalid(format!("the query: {e}")))?;
+        match empty {
+            Some(key) => Err(Problem::invalid(format!(
+                "the query: `{key}` has no value; give one or leave it out"
+            ))),
+            None => Ok(Self(read)),
+        }
+    }
+}
+
+/// The layer of endpoints without a query: refuses parameters.
+pub(crate) async fn without_query(request: Request, next: Next) -> Result<Response, Problem> {
+    let query = Query::<Vec<(String, String)>>::try_from_uri(request.uri());
+    let Query(pairs) = query.map_err(|e| Problem::invalid(format!("the query: {}", e.body_text())))?;
+    match pairs.first() {
+        Some((key, _)) => Err(Problem::invalid(format!(
+            "the query: unknown field `{key}`; this method of this path has no query parameters"
+        ))),
+        None => Ok(next.run(request).await),
     }
 }
 
@@ -165,4 +190,44 @@ where
     let mut response = ([(CONTENT_TYPE, media)], Body::from_stream(stream)).into_response();
     response.extensions_mut().insert(LongLived);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Method, Request};
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Filter {
+        domain: Option<String>,
+        limit: Option<String>,
+    }
+
+    async fn read(method: Method, query: &str) -> Result<Filter, String> {
+        let request = Request::builder().method(method).uri(format!("/v1/x?{query}")).body(());
+        let (mut parts, ()) = request.unwrap().into_parts();
+        let read = Params::<Filter>::from_request_parts(&mut parts, &()).await;
+        read.map(|Params(filter)| filter).map_err(|p| p.detail().to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_query_is_read_strictly() {
+        let found = read(Method::GET, "domain=a%2Eexample&limit=").await;
+        let domain = Some("a.example".to_owned());
+        assert_eq!(found, Ok(Filter { domain, limit: None }));
+        for (method, query, says) in [
+            (Method::GET, "dry_run=true", "unknown field `dry_run`"),
+            (Method::GET, "dry_run=", "unknown field `dry_run`"),
+            (Method::GET, "dry_run", "unknown field `dry_run`"),
+            (Method::GET, "limit=1&limit=2", "duplicate field `limit`"),
+            (Method::GET, "limit=&limit=2", "duplicate field `limit`"),
+            (Method::DELETE, "domain=", "`domain` has no value"),
+            (Method::DELETE, "dry_run=", "unknown field `dry_run`"),
+        ] {
+            let error = read(method.clone(), query).await.unwrap_err();
+            assert!(error.contains(says), "{method} {query}: {error}");
+        }
+    }
 }

@@ -67,7 +67,7 @@ fn operation(endpoint: &Endpoint, shapes: &mut SchemaGenerator) -> Value {
     answers.insert("default".to_owned(), answer("Another error.", problem));
     let mut parameters = in_path(endpoint.path);
     if let Some(query) = endpoint.query {
-        parameters.extend(in_query(&query(shapes)));
+        parameters.extend(in_query(&query(shapes), endpoint.method.is_safe()));
     }
     let mut described = Map::new();
     described.insert("operationId".to_owned(), json!(operation::name(endpoint)));
@@ -118,16 +118,16 @@ fn in_path(path: &str) -> Vec<Value> {
     names.map(|name| operation::path_parameter(path, name)).collect()
 }
 
-/// The query parameters: the members of the object that the query is read into.
-fn in_query(shape: &Schema) -> Vec<Value> {
+/// The query parameters: the members of the object that the query is read into. `may_be_empty`: an empty
+/// parameter counts as absent.
+fn in_query(shape: &Schema, may_be_empty: bool) -> Vec<Value> {
     let members = shape.get("properties").and_then(Value::as_object);
     let parameter = |(name, schema): (&String, &Value)| {
         let mut schema = schema.clone();
         let description = schema.as_object_mut().and_then(|s| s.remove("description"));
         operation::without_null(&mut schema);
-        // An empty parameter counts as absent.
         json!({
-            "name": name, "in": "query", "required": false, "allowEmptyValue": true, "description": description,
+            "name": name, "in": "query", "required": false, "allowEmptyValue": may_be_empty, "description": description,
             "schema": schema,
         })
     };

@@ -158,7 +158,8 @@ pub(crate) fn errors(endpoint: &Endpoint) -> impl Iterator<Item = &'static Share
     let stored = endpoint.path.starts_with("/v1/");
     let query = endpoint.query.is_some();
     SHARED_ERRORS.iter().filter(move |error| match error.status {
-        "400" => in_path || body || query,
+        // Unknown query parameters are refused.
+        "400" => stored || query,
         "401" | "403" | "429" => guarded,
         // There may be nothing to delete.
         "404" => in_path || deletes,

@@ -159,3 +159,50 @@ async fn foreign_origins_cannot_change_anything() {
         .await;
     assert_eq!(reply.status, 201);
 }
+
+#[tokio::test]
+async fn endpoints_without_a_query_refuse_parameters() {
+    let edge = Harness::start(three_tokens()).await;
+    for endpoint in api::endpoints() {
+        let method = endpoint.method.as_str();
+        let send = |query: &str| {
+            let path = format!("{}?{query}", path(endpoint.path));
+            edge.call(method, &path).token(ADMIN).json(json!({"note": "a"})).send()
+        };
+        for query in ["dry_run=true", "dry_run="] {
+            let reply = send(query).await;
+            match endpoint.path.starts_with("/v1/") {
+                true => {
+                    let problem = reply.is_problem(400, "invalid_request");
+                    assert!(problem["detail"].as_str().unwrap().contains("dry_run"), "{problem}");
+                }
+                false => assert_ne!(reply.status, 400, "{method} {}: {reply:?}", endpoint.path),
+            }
+        }
+    }
+    // An empty query is none; without a token it is refused first.
+    let listed = edge.call("GET", "/v1/domains/export?").token(ADMIN).send().await;
+    assert_eq!(listed.status, 200, "{listed:?}");
+    edge.call("PUT", "/v1/issuer/freeze?nope=1")
+        .send()
+        .await
+        .is_problem(401, "unauthorized");
+    let state = edge.call("GET", "/v1/issuer").token(ADMIN).send().await;
+    assert_eq!(state.json()["freeze"], Value::Null, "nothing was frozen");
+}
+
+#[tokio::test]
+async fn an_empty_parameter_does_not_widen_a_change() {
+    let edge = Harness::start(vec![]).await;
+    let put = edge
+        .call("PUT", "/v1/redirects/sale")
+        .json(json!({"url": "https://shop.example/"}));
+    assert_eq!(put.send().await.status, 201);
+    for path in ["/v1/redirects/sale?domain=", "/v1/issuer/holds?ca=&domain="] {
+        edge.call("DELETE", path)
+            .send()
+            .await
+            .is_problem(400, "invalid_request");
+    }
+    assert_eq!(edge.get("/v1/redirects/sale?domain=").await.status, 200);
+}
