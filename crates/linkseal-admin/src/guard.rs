@@ -1,7 +1,7 @@
 //! In front of every API endpoint: identifies the caller, checks role and reach, and refuses what a
 //! proxy or another site's page may have sent. The pages use the same checks (`pages/frame.rs`).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
@@ -42,6 +42,7 @@ pub(crate) async fn guard(State(context): State<Arc<Context>>, request: Request,
 }
 
 async fn admit(context: &Context, parts: &mut Parts) -> Result<(), Problem> {
+    check_one_host(&parts.headers)?;
     let live = context.live.load_full();
     let rule = rule(context, parts);
     if let Some(needed) = rule.role {
@@ -161,8 +162,17 @@ pub(crate) fn check_direct(parts: &Parts) -> Result<(), Problem> {
     check_host(&parts.uri, &parts.headers)
 }
 
+/// Refuses several Host headers (RFC 9112 §3.2), of which the checks would read the first only.
+pub(crate) fn check_one_host(headers: &HeaderMap) -> Result<(), Problem> {
+    match headers.get_all(HOST).iter().count() {
+        0 | 1 => Ok(()),
+        _ => Err(Problem::invalid("the request has more than one Host header; send one")),
+    }
+}
+
 fn check_host(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
-    let header = headers.get(HOST).and_then(|h| h.to_str().ok());
+    // One that is not text is not loopback.
+    let header = headers.get(HOST).map(|h| h.to_str().unwrap_or_default());
     let all = [header, uri.authority().map(|a| a.as_str())];
     let named = all.iter().flatten().count() > 0;
     if named && all.into_iter().flatten().all(is_loopback) {
@@ -173,16 +183,25 @@ fn check_host(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
     ))
 }
 
+/// Whether it is exactly a name or address of loopback, with or without a port (RFC 9110 §7.2).
 fn is_loopback(authority: &str) -> bool {
-    let Ok(authority) = authority.parse::<http::uri::Authority>() else {
-        return false;
+    let (is_loopback, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let Some((address, port)) = rest.split_once(']') else {
+                return false;
+            };
+            let address = address.parse::<Ipv6Addr>();
+            (address.is_ok_and(|ip| ip.to_canonical().is_loopback()), port)
+        }
+        None => {
+            let colon = authority.find(':').unwrap_or(authority.len());
+            let (host, port) = authority.split_at(colon);
+            let is_loopback = host.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_loopback());
+            (is_loopback || host.eq_ignore_ascii_case("localhost"), port)
+        }
     };
-    let host = authority.host();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost")
-        || address
-            .parse::<IpAddr>()
-            .is_ok_and(|ip| ip.to_canonical().is_loopback())
+    let is_number = |p: &str| p.bytes().all(|b| b.is_ascii_digit()) && p.parse::<u16>().is_ok();
+    is_loopback && (port.is_empty() || port.strip_prefix(':').is_some_and(is_number))
 }
 
 /// Refuses changes that another site's page sends: browsers put that site into Origin.
@@ -224,9 +243,29 @@ mod tests {
             "[::2]:1",
             "",
             "127.0.0.1.nip.example",
+            "[::1].evil.example",
+            "[::1",
+            "[127.0.0.1]",
+            "::1",
+            "user@localhost",
+            "evil.example:@localhost",
+            "localhost:@evil.example",
+            "localhost:+80",
+            "localhost:",
+            "localhost:65536",
+            "localhost ",
         ] {
             assert!(!is_loopback(host), "{host}");
         }
+    }
+
+    #[test]
+    fn several_hosts_are_refused() {
+        let mut headers = HeaderMap::new();
+        headers.append(HOST, HeaderValue::from_static("localhost"));
+        assert!(check_one_host(&headers).is_ok());
+        headers.append(HOST, HeaderValue::from_static("evil.example"));
+        assert!(check_one_host(&headers).is_err());
     }
 
     #[test]

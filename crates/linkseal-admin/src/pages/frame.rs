@@ -149,6 +149,7 @@ impl<'c> Visit<'c> {
 
     /// Checks that the visitor may use the page. Returns what is left of the body.
     async fn admit(&mut self, parts: &mut Parts, body: Body) -> Result<Body, Refusal> {
+        guard::check_one_host(&parts.headers)?;
         let from = self
             .from
             .ok_or_else(|| Problem::forbidden("the address of the request is not known"))?;

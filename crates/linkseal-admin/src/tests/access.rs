@@ -132,8 +132,20 @@ async fn without_tokens_loopback_has_every_right_under_its_names() {
     for host in ["localhost:9180", "127.0.0.1", "[::1]:8443", "127.0.0.2:1"] {
         assert_eq!(from(host).await.status, 200, "{host}");
     }
-    for host in ["rebound.example", "10.0.0.1", "localhost.evil.example"] {
+    for host in [
+        "rebound.example",
+        "10.0.0.1",
+        "localhost.evil.example",
+        "[::1].evil.example",
+        "evil.example:@localhost",
+        "user@localhost",
+    ] {
         from(host).await.is_problem(403, "forbidden");
+    }
+    for path in ["/v1/domains", "/"] {
+        let twice = edge.call("GET", path).header("host", "localhost");
+        let twice = twice.header("host", "evil.example").send().await;
+        assert_eq!(twice.status, 400, "{path}: {twice:?}");
     }
     let audit = edge.get("/v1/audit").await.json();
     assert_eq!(audit["entries"][0]["who"], "local");
