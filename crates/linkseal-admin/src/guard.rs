@@ -25,7 +25,8 @@ use crate::scope::{Reach, Rule, Scope};
 /// The layer: passes a request on to its endpoint or refuses it. Every answer is marked `no-store`
 /// and `nosniff`.
 pub(crate) async fn guard(State(context): State<Arc<Context>>, request: Request, next: Next) -> Response {
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let method = request.method().clone();
+    let path = tracing::enabled!(tracing::Level::DEBUG).then(|| logged_path(&request));
     let (mut parts, body) = request.into_parts();
     let mut response = match admit(&context, &mut parts).await {
         Ok(()) => next.run(Request::from_parts(parts, body)).await,
@@ -37,8 +38,29 @@ pub(crate) async fn guard(State(context): State<Arc<Context>>, request: Request,
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    tracing::debug!(%method, path, status = response.status().as_u16(), "admin request");
+    tracing::debug!(%method, path = path.unwrap_or_default(), status = response.status().as_u16(), "admin request");
     response
+}
+
+/// The path as it is logged. Unless it is an endpoint's, which holds no secret, its segments are cut: it
+/// may be a misspelled share link.
+fn logged_path(request: &Request) -> String {
+    let path = request.uri().path();
+    match request.extensions().get::<MatchedPath>() {
+        Some(_) => path.to_owned(),
+        None => with_cut_segments(path),
+    }
+}
+
+/// The path, with each long segment cut.
+fn with_cut_segments(path: &str) -> String {
+    /// Characters that are logged: enough of a token to find it by, too few to use it.
+    const LOGGED: usize = 8;
+    let cut = |part: &str| match part.char_indices().nth(LOGGED) {
+        Some((end, _)) => format!("{}…", part.get(..end).unwrap_or_default()),
+        None => part.to_owned(),
+    };
+    path.split('/').map(cut).collect::<Vec<_>>().join("/")
 }
 
 async fn admit(context: &Context, parts: &mut Parts) -> Result<(), Problem> {
@@ -266,6 +288,13 @@ mod tests {
         assert!(check_one_host(&headers).is_ok());
         headers.append(HOST, HeaderValue::from_static("evil.example"));
         assert!(check_one_host(&headers).is_err());
+    }
+
+    #[test]
+    fn the_log_line_of_an_unknown_path_never_holds_a_whole_token() {
+        let cut = with_cut_segments("/share/AbZkp7Fz-_üÄpLXGfY6fo/history/");
+        assert_eq!(cut, "/share/AbZkp7Fz…/history/");
+        assert_eq!(with_cut_segments("/päthüöäß/x"), "/päthüöäß/x");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Who is admitted, and to which endpoints.
 
+use linkseal_base::testing::Written;
 use serde_json::json;
 
 use super::*;
@@ -217,4 +218,28 @@ async fn an_empty_parameter_does_not_widen_a_change() {
             .is_problem(400, "invalid_request");
     }
     assert_eq!(edge.get("/v1/redirects/sale?domain=").await.status, 200);
+}
+
+#[tokio::test]
+async fn the_log_holds_no_whole_share_token() {
+    let written = Written::default();
+    let log = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG);
+    let _log = tracing::subscriber::set_default(log.with_writer(written.clone()).finish());
+    let edge = Harness::start(vec![]).await;
+    edge.add("right.customer.example").await;
+    let made = edge
+        .post("/v1/domains/right.customer.example/share", json!({}))
+        .await
+        .json();
+    let link = made["url"].as_str().unwrap();
+    for rest in ["", "/", "/history", "/a/b"] {
+        edge.get(&format!("{link}{rest}")).await;
+    }
+    let text = written.text();
+    let token = link.strip_prefix("/share/").unwrap();
+    assert!(
+        text.contains(&token[..8]) && text.contains("/v1/domains/right.customer.example/share"),
+        "{text}"
+    );
+    assert!(!text.contains(token) && !text.contains(&token[..20]), "{text}");
 }
