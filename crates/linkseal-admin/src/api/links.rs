@@ -55,7 +55,7 @@ struct Inspect {
     #[schemars(length(max = MAX_PASTED))]
     url: String,
     /// A tenant to try beside those of the link's domain, to see whether the link was minted for it.
-    /// Default: some tenants of other domains.
+    /// Default: some tenants of other domains. The link's host is tried in any case.
     #[serde(default)]
     tenant: Option<String>,
 }
@@ -83,6 +83,8 @@ async fn inspect(State(context): State<Arc<Context>>, caller: Caller, body: Json
         let tenants = pasted.tenants(&live.prefix, place, |host| tenants(&this.registry, &live, host));
         let tenants: Vec<&str> = tenants.iter().map(String::as_str).collect();
         let others = others(&this.registry, tenant);
+        // The default tenant of minting, which the domain's own tenant may have replaced.
+        let host = pasted.name();
         let is_served = |host: &str| live.names.contains(host) || this.registry.get(host).is_some();
         let switches = this.control.operator().kills().switches();
         let hit = |tenant: &str, message: Option<Uuid>, to: &Destination<'_>| switches.hit(tenant, message, to);
@@ -103,7 +105,7 @@ async fn inspect(State(context): State<Arc<Context>>, caller: Caller, body: Json
             Some(&live.prefix),
             &live.link_keys,
             &tenants,
-            others.iter().map(String::as_str),
+            others.iter().chain(&host).map(String::as_str),
         )
         .as_served(&url, &served)
         .as_stored(&url, stored, tenant, &served);

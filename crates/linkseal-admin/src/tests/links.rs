@@ -311,6 +311,27 @@ async fn links_are_inspected() {
     edge.post("/v1/links/inspect", json!({}))
         .await
         .is_problem(400, "invalid_request");
+    // Minted for the host, the default, while the domain belongs to another tenant.
+    let moved = edge.call("PATCH", "/v1/domains/c.customer.example");
+    edge.add("c.customer.example").await;
+    assert_eq!(
+        moved
+            .json(json!({"tenant": "acme", "former_tenants": []}))
+            .send()
+            .await
+            .status,
+        200
+    );
+    let token = Minter::new(&key, "c.customer.example").click(&message, 3, &destination);
+    let url = format!("https://c.customer.example/c/{token}");
+    for body in [json!({"url": url}), json!({"url": url, "tenant": "acmee"})] {
+        let found = edge.post("/v1/links/inspect", body).await.json();
+        assert_eq!(
+            (&found["finding"], &found["tenant"]),
+            (&json!("other_tenant"), &json!("c.customer.example")),
+            "{found}"
+        );
+    }
 }
 
 #[tokio::test]
