@@ -1,5 +1,6 @@
 //! `/v1/mass-failure`: whether the mass-failure guard suppresses what looks like failures of many
-//! domains at once, and ending that by hand. `/v1/suspicion` is the path of earlier releases.
+//! domains at once, and ending that by hand. `/v1/suspicion` is the path of earlier releases, with their
+//! keys.
 
 use std::sync::Arc;
 
@@ -19,36 +20,32 @@ use crate::problem::Problem;
 const PATH: &str = "/v1/mass-failure";
 const FORMER_PATH: &str = "/v1/suspicion";
 
+const SUMMARY: &str = "The mass-failure guard of this node. It activates when many domains get worse within ten minutes, because the \
+                       cause is then more likely here. While it is active, failures are neither recorded nor reported.";
+
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    let mut all = at(PATH);
-    all.extend(at(FORMER_PATH).into_iter().map(Endpoint::deprecated));
-    all
+    let (shown, when) = (StatusCode::OK, "The state of the guard.");
+    vec![
+        Endpoint::new(MethodFilter::GET, PATH, Role::Viewer, SUMMARY, show).answers(
+            shown,
+            Content::json::<MassFailure>(),
+            when,
+        ),
+        ending(PATH),
+        Endpoint::new(MethodFilter::GET, FORMER_PATH, Role::Viewer, SUMMARY, show_former)
+            .answers(shown, Content::json::<FormerMassFailure>(), when)
+            .deprecated(),
+        ending(FORMER_PATH).deprecated(),
+    ]
 }
 
-fn at(path: &'static str) -> Vec<Endpoint> {
-    vec![
-        Endpoint::new(
-            MethodFilter::GET,
-            path,
-            Role::Viewer,
-            "The mass-failure guard of this node. It activates when many domains get worse within ten minutes, because \
-             the cause is then more likely here. While it is active, failures are neither recorded nor reported.",
-            show,
-        )
-        .answers(
-            StatusCode::OK,
-            Content::json::<MassFailure>(),
-            "The state of the guard.",
-        ),
-        Endpoint::new(
-            MethodFilter::DELETE,
-            path,
-            Role::Admin,
-            "End the guard: the failures are real. Results are trusted for an hour.",
-            end,
-        )
-        .answers(StatusCode::NO_CONTENT, Content::Empty, "Done."),
-    ]
+fn ending(path: &'static str) -> Endpoint {
+    let summary = "End the guard: the failures are real. Results are trusted for an hour.";
+    Endpoint::new(MethodFilter::DELETE, path, Role::Admin, summary, end).answers(
+        StatusCode::NO_CONTENT,
+        Content::Empty,
+        "Done.",
+    )
 }
 
 /// The state of the mass-failure guard.
@@ -56,24 +53,57 @@ fn at(path: &'static str) -> Vec<Endpoint> {
 #[schemars(rename = "MassFailureGuard")]
 struct MassFailure {
     /// Whether the guard is active.
-    suspects_itself: bool,
+    active: bool,
     /// Since when it has been active; null when it is not.
     since: Option<Timestamp>,
-    /// Domains that got worse within the last ten minutes.
-    turned: u32,
     /// DNS checks and orders of healthy domains within the last ten minutes.
-    looks: u32,
-    /// How many domains may get worse before the guard activates.
+    checks: u32,
+    /// How many of these failed.
+    failed: u32,
+    /// How many DNS checks may fail before the guard activates.
     allowed: u32,
-    /// Results suppressed since it was activated.
-    doubted: u64,
+    /// Failures suppressed since it was activated.
+    suppressed: u64,
     /// Until when all results are trusted, because an operator ended the guard; null if none did.
+    trusted_until: Option<Timestamp>,
+}
+
+/// The same with the keys of earlier releases.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "FormerMassFailureGuard")]
+struct FormerMassFailure {
+    /// `active`.
+    suspects_itself: bool,
+    /// `since`.
+    since: Option<Timestamp>,
+    /// `failed`.
+    turned: u32,
+    /// `checks`.
+    looks: u32,
+    /// `allowed`.
+    allowed: u32,
+    /// `suppressed`.
+    doubted: u64,
+    /// `trusted_until`.
     trusted_until: Option<Timestamp>,
 }
 
 async fn show(State(context): State<Arc<Context>>) -> axum::Json<MassFailure> {
     let guard = context.control.operator().mass_failure();
     axum::Json(MassFailure {
+        active: guard.since.is_some(),
+        since: guard.since,
+        checks: guard.looks,
+        failed: guard.turned,
+        allowed: guard.allowed,
+        suppressed: guard.doubted,
+        trusted_until: guard.trusted_until,
+    })
+}
+
+async fn show_former(State(context): State<Arc<Context>>) -> axum::Json<FormerMassFailure> {
+    let guard = context.control.operator().mass_failure();
+    axum::Json(FormerMassFailure {
         suspects_itself: guard.since.is_some(),
         since: guard.since,
         turned: guard.turned,
