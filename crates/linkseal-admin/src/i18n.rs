@@ -217,21 +217,22 @@ pub(crate) fn sentence(text: &str) -> String {
 }
 
 /// A time to the minute, as in the messages.
-pub(crate) fn time(t: Timestamp) -> Markup {
-    html! { time datetime=(t) { (minute(t)) } }
+pub(crate) fn time(t: Timestamp, l: Language) -> Markup {
+    html! { time datetime=(t) { (minute(t, l)) } }
 }
 
 /// A time to the second, for events in quick succession.
-pub(crate) fn second(t: Timestamp) -> Markup {
+pub(crate) fn second(t: Timestamp, l: Language) -> Markup {
     let seconds = t.as_secs().rem_euclid(60);
-    let text = minute(t);
+    let text = minute(t, l);
     let text = text.strip_suffix(" UTC").unwrap_or(&text);
     html! { time datetime=(t) { (text) ":" (format!("{seconds:02}")) " UTC" } }
 }
 
 /// A date.
-pub(crate) fn day(t: Timestamp) -> Markup {
-    let text = minute(t);
+pub(crate) fn day(t: Timestamp, l: Language) -> Markup {
+    let text = minute(t, l);
+    // 2026-11-22 and 22.11.2026 have the same length.
     html! { time datetime=(t) { (text.get(..10).unwrap_or(&text)) } }
 }
 
@@ -292,6 +293,30 @@ mod tests {
         }
         assert_eq!(span(Duration::from_secs(3_661), Language::En), "1 h 1 min");
         assert_eq!(span(Duration::from_secs(604_800), Language::De), "7 Tage");
+    }
+
+    #[test]
+    fn dates_are_written_as_the_language_writes_them() {
+        let t = Timestamp::parse_rfc3339("2027-01-27T18:24:05Z").unwrap();
+        let html = |text: &str| format!("<time datetime=\"{t}\">{text}</time>");
+        for (l, minute, to_second, date) in [
+            (
+                Language::En,
+                "2027-01-27 18:24 UTC",
+                "2027-01-27 18:24:05 UTC",
+                "2027-01-27",
+            ),
+            (
+                Language::De,
+                "27.01.2027, 18:24 UTC",
+                "27.01.2027, 18:24:05 UTC",
+                "27.01.2027",
+            ),
+        ] {
+            assert_eq!(time(t, l).into_string(), html(minute));
+            assert_eq!(second(t, l).into_string(), html(to_second));
+            assert_eq!(day(t, l).into_string(), html(date));
+        }
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub(super) fn events(visitor: &Visitor, activity: &Activity, record: &DomainReco
                                     (i18n::event(seen.kind, l))
                                     @if let Some(class) = seen.class { span.muted { " · " (i18n::class(class, l)) } }
                                 }
-                                (i18n::second(seen.time))
+                                (i18n::second(seen.time, l))
                             }
                         }
                     }
@@ -46,7 +46,7 @@ pub(super) fn events(visitor: &Visitor, activity: &Activity, record: &DomainReco
             }
             @if !visitor.is_guest() {
                 p.muted.small {
-                    (l.pick("On this node since", "Auf diesem Knoten seit")) " " (i18n::time(activity.since()))
+                    (l.pick("On this node since", "Auf diesem Knoten seit")) " " (i18n::time(activity.since(), l))
                     (l.pick(", at most 48 hours.", ", höchstens 48 Stunden."))
                 }
             }
@@ -65,7 +65,7 @@ pub(super) fn history(visitor: &Visitor, entries: &[TimelineEntry], more: Option
                     @let (event, tone) = timeline::event(&entry.event, l);
                     li class=(tone.class()) {
                         strong { (event) }
-                        (i18n::second(entry.at))
+                        (i18n::second(entry.at, l))
                         @if let Some(detail) = entry.detail.as_ref().filter(|_| !by_operator(entry, visitor)) {
                             span.detail { (timeline::detail(detail, l)) }
                         }

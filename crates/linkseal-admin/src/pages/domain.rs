@@ -209,7 +209,7 @@ fn state(visitor: &Visitor, domain: &DomainView<'_>, is_due: bool, every: u64) -
             h2.sr-only #state-title { (l.pick("SSL state", "SSL-Status")) }
             div.heading {
                 (layout::badge(ssl.state, l))
-                span.muted.small { (l.pick("since", "seit")) " " (i18n::time(ssl.since)) }
+                span.muted.small { (l.pick("since", "seit")) " " (i18n::time(ssl.since, l)) }
             }
             p.sentence data-say { (visitor.text(&ssl.message)) }
             @if !domain.paused && domain.retired.is_none() {
@@ -218,7 +218,7 @@ fn state(visitor: &Visitor, domain: &DomainView<'_>, is_due: bool, every: u64) -
             @if !(issued && points_here) && ssl.next_attempt.is_some() && every == 0 {
                 p.muted {
                     (l.pick("Next automatic check:", "Nächste automatische Prüfung:")) " "
-                    @if let Some(t) = ssl.next_attempt { (i18n::time(t)) }
+                    @if let Some(t) = ssl.next_attempt { (i18n::time(t, l)) }
                 }
             }
             @if let Some(error) = ssl.last_error {
@@ -230,7 +230,7 @@ fn state(visitor: &Visitor, domain: &DomainView<'_>, is_due: bool, every: u64) -
                             p.small { @if let Some(id) = &sub.identifier { (id) ": " } q { (sub.detail) } }
                         }
                         p.muted.small {
-                            code { (error.kind) } " · " (i18n::time(error.at)) " · "
+                            code { (error.kind) } " · " (i18n::time(error.at, l)) " · "
                             (l.pick("attempt", "Versuch")) " " (ssl.attempts)
                         }
                     }
@@ -281,12 +281,12 @@ fn certificate(visitor: &Visitor, domain: &DomainView<'_>) -> Markup {
                         dd { (issuer) }
                         dt { (l.pick("Validity", "Gültigkeit")) }
                         dd {
-                            (i18n::time(from)) " – " (i18n::time(until))
+                            (i18n::time(from, l)) " – " (i18n::time(until, l))
                             @if ssl.state != SslState::Issued { " " span.badge.bad { (l.pick("expired", "abgelaufen")) } }
                         }
                         @if let Some(renewal) = ssl.renew_at.filter(|_| ssl.state == SslState::Issued) {
                             dt { (l.pick("Renewal", "Erneuerung")) }
-                            dd { (i18n::time(renewal)) }
+                            dd { (i18n::time(renewal, l)) }
                         }
                         dt { (l.pick("Valid for", "Gültig für")) }
                         dd { (ssl.sans.join(", ")) }
@@ -320,17 +320,17 @@ fn facts(visitor: &Visitor, domain: &DomainView<'_>) -> Markup {
                 dd { (yes(domain.https_ready)) }
                 dt { (l.pick("DNS checked", "DNS geprüft")) }
                 dd {
-                    @match domain.dns.checked { Some(t) => (i18n::time(t)), None => (l.pick("never", "nie")) }
+                    @match domain.dns.checked { Some(t) => (i18n::time(t, l)), None => (l.pick("never", "nie")) }
                 }
                 dt { (l.pick("Added", "Eingetragen")) }
-                dd { (i18n::time(domain.created)) }
+                dd { (i18n::time(domain.created, l)) }
                 @if let Some(url) = domain.fallback_url {
                     dt { (l.pick("Destination of broken links", "Ziel für ungültige Links")) }
                     dd { (url) }
                 }
                 @if let Some(retired) = domain.retired {
                     dt { (l.pick("Retired", "Stillgelegt")) }
-                    dd { (i18n::time(retired)) }
+                    dd { (i18n::time(retired, l)) }
                 }
             }
         }

@@ -217,13 +217,11 @@ impl<'c> Visit<'c> {
         let cost = self.state.shared.get(&(method(parts), path.to_owned()));
         let cost = *cost.ok_or_else(|| Problem::method("this page does not support that method"))?;
         let too_often = |until| {
-            let (problem, at) = (
-                format!("this link was used too often; try again at {until}"),
-                minute(until),
-            );
+            let problem = format!("this link was used too often; try again at {until}");
+            let [en, de] = [Language::En, Language::De].map(|l| minute(until, l));
             Problem::later(problem, until, self.now).on_pages(
-                format!("This link was used too often. Please try again after {at}."),
-                format!("Dieser Link wurde zu oft aufgerufen. Bitte versuchen Sie es nach {at} erneut."),
+                format!("This link was used too often. Please try again after {en}."),
+                format!("Dieser Link wurde zu oft aufgerufen. Bitte versuchen Sie es nach {de} erneut."),
             )
         };
         shares.take(&token, cost, self.now).map_err(too_often)?;

@@ -18,7 +18,7 @@ pub(super) async fn banner(context: &Context, visitor: &Visitor) -> Result<Marku
             @if let Some(freeze) = freeze {
                 p.alert.note role="status" {
                     (visitor.say("All orders have been frozen since", "Alle Bestellungen sind angehalten seit")) " "
-                    (i18n::time(freeze.since))
+                    (i18n::time(freeze.since, visitor.lang))
                     @if let Some(by) = freeze.by { " " (visitor.say("by", "von")) " " (by) }
                     @if let Some(note) = freeze.note { ": " (note) } @else { "." }
                 }

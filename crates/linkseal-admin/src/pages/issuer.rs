@@ -55,7 +55,7 @@ async fn show(State(context): State<Arc<Context>>, visitor: Visitor) -> Result<H
         @if let Some(until) = issuer.held_back {
             p.alert.note role="status" {
                 (l.pick("No CA accepts orders until", "Keine CA nimmt Bestellungen an bis")) " "
-                (i18n::time(until)) "."
+                (i18n::time(until, l)) "."
             }
         }
         div.columns {
@@ -115,7 +115,7 @@ fn queue(issuer: &Issuer, l: Language) -> Markup {
                     Some(t) => {
                         (count(forecast.queued, l)) " "
                         (l.pick("waiting; expected to be completed by", "warten; voraussichtlich abgeschlossen am"))
-                        " " (i18n::time(t)) "."
+                        " " (i18n::time(t, l)) "."
                     },
                     None if forecast.queued > 0 => {
                         (count(forecast.queued, l)) " " (l.pick("waiting.", "warten."))
@@ -192,7 +192,7 @@ fn account(account: &Account, visitor: &Visitor) -> Markup {
                     "ours" => l.pick("not usable from here", "von hier aus nicht nutzbar"),
                     _ => l.pick("keeps failing", "wiederholt fehlgeschlagen"),
                 })
-                @if let Some(until) = account.until { " (" (l.pick("until", "bis")) " " (i18n::time(until)) ")" }
+                @if let Some(until) = account.until { " (" (l.pick("until", "bis")) " " (i18n::time(until, l)) ")" }
                 @if let Some(why) = &account.why { ": " (why) }
             }
             dt { (l.pick("Account", "Konto")) }
@@ -204,7 +204,7 @@ fn account(account: &Account, visitor: &Visitor) -> Markup {
             }
             @if let Some(created) = account.created {
                 dt { (l.pick("Created", "Angelegt")) }
-                dd { (i18n::time(created)) }
+                dd { (i18n::time(created, l)) }
             }
         }
         @if account.until.is_some() && visitor.can(Role::Admin) {

@@ -196,7 +196,7 @@ impl ListView<'_> {
                     @else { span.muted { (v.say("own", "eigener")) } }
                 }
                 td.extra role="cell" data-label=(v.say("until", "bis")) {
-                    @if let Some(t) = domain.ssl.not_after { (i18n::day(t)) } @else { span.muted { "–" } }
+                    @if let Some(t) = domain.ssl.not_after { (i18n::day(t, v.lang)) } @else { span.muted { "–" } }
                 }
             }
         }

@@ -39,7 +39,7 @@ pub(super) fn report(visitor: &Visitor, report: &DnsView<'_>) -> Markup {
         section.card #records aria-labelledby="records-title" {
             div.heading {
                 h2 #records-title { (l.pick("DNS records", "DNS-Einträge")) }
-                span.muted.small { (l.pick("checked", "geprüft")) " " (i18n::time(report.checked)) }
+                span.muted.small { (l.pick("checked", "geprüft")) " " (i18n::time(report.checked, l)) }
             }
             p.alert.good[report.verified].note[report.https && !report.verified].info[not_known] role="status" { (summary) }
             // A preflight that arrives directly needs no mention.
@@ -128,7 +128,7 @@ fn fields(visitor: &Visitor, record: &RecordReport) -> Markup {
                         (l.pick("A change made now is visible everywhere", "Änderungen sind überall sichtbar"))
                     }
                 }
-                dd { (l.pick("by", "spätestens")) " " (i18n::time(t)) }
+                dd { (l.pick("by", "spätestens")) " " (i18n::time(t, l)) }
             }
             @if let Some(ttl) = record.ttl {
                 dt { "TTL" }

@@ -54,7 +54,7 @@ async fn share(
         div.card role="status" {
             h2 { (v.say("Share link", "Link zum Teilen")) }
             p { code { (url) } " " (layout::copy_link(v, &url, v.say("link", "Link"))) }
-            p.muted { (v.say("Valid until", "Gültig bis")) " " (i18n::time(expires)) "." }
+            p.muted { (v.say("Valid until", "Gültig bis")) " " (i18n::time(expires, v.lang)) "." }
             @if url.starts_with('/') {
                 p.muted { (v.say("pages.url is not configured. Prepend the address of this server.",
                     "pages.url ist nicht konfiguriert. Stellen Sie die Adresse dieses Servers voran.")) }

@@ -111,7 +111,7 @@ pub(super) fn detail(text: &str, l: Language) -> String {
         let end = word.len() - word.trim_end_matches([',', '.', ';', ')']).len();
         let (bare, end) = word.split_at(word.len() - end);
         match bare.len() >= 20 {
-            true => Timestamp::parse_rfc3339(bare).map_or_else(|| word.to_owned(), |t| minute(t) + end),
+            true => Timestamp::parse_rfc3339(bare).map_or_else(|| word.to_owned(), |t| minute(t, l) + end),
             false => word.to_owned(),
         }
     };
@@ -130,7 +130,7 @@ mod tests {
             (
                 "Let's Encrypt, until 2027-02-26T16:53:31Z",
                 "Let's Encrypt, until 2027-02-26 16:53 UTC",
-                "Let's Encrypt, bis 2027-02-26 16:53 UTC",
+                "Let's Encrypt, bis 26.02.2027, 16:53 UTC",
             ),
             ("the CA said no", "the CA said no", "the CA said no"),
         ] {

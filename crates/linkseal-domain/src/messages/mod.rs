@@ -60,31 +60,15 @@ pub fn preflight(found: &Preflight) -> Text {
     Text { en, de }
 }
 
-/// `2026-11-22 09:30 UTC`: to the minute, which is enough for planning.
-pub fn minute(t: Timestamp) -> String {
+/// `2026-11-22 09:30 UTC`, in German `22.11.2026, 09:30 UTC`: to the minute, which is enough for planning.
+pub fn minute(t: Timestamp, language: Language) -> String {
     let t = t.to_datetime();
-    format!(
-        "{:04}-{:02}-{:02} {:02}:{:02} UTC",
-        t.year(),
-        u8::from(t.month()),
-        t.day(),
-        t.hour(),
-        t.minute()
-    )
-}
-
-/// [`minute`] as the reader's language writes dates: `22.11.2026, 09:30 UTC` in German.
-pub fn minute_in(language: Language, t: Timestamp) -> String {
-    let Language::De = language else { return minute(t) };
-    let t = t.to_datetime();
-    format!(
-        "{:02}.{:02}.{:04}, {:02}:{:02} UTC",
-        t.day(),
-        u8::from(t.month()),
-        t.year(),
-        t.hour(),
-        t.minute()
-    )
+    let (year, month, day) = (t.year(), u8::from(t.month()), t.day());
+    let time = format!("{:02}:{:02} UTC", t.hour(), t.minute());
+    match language {
+        Language::En => format!("{year:04}-{month:02}-{day:02} {time}"),
+        Language::De => format!("{day:02}.{month:02}.{year:04}, {time}"),
+    }
 }
 
 fn filled((en, de): Sentence, record: &DomainRecord, context: Context<'_>, language: Language) -> String {
@@ -105,7 +89,7 @@ fn filled((en, de): Sentence, record: &DomainRecord, context: Context<'_>, langu
 fn value_of(key: &str, record: &DomainRecord, context: Context<'_>, language: Language) -> String {
     let ssl = &record.ssl;
     let facts = &ssl.facts;
-    let time = |t: Option<Timestamp>| t.map(|t| minute_in(language, t));
+    let time = |t: Option<Timestamp>| t.map(|t| minute(t, language));
     let pick = |(en, de): Sentence| language.pick(en, de).to_owned();
     let value = match key {
         "name" => Some(record.name.to_unicode().into_owned()),
