@@ -38,8 +38,7 @@ pub(crate) enum Code {
     Unauthorized,
     /// The token's role or tenant does not allow it, or the request comes from a forbidden origin.
     Forbidden,
-    /// A rate limit of the CA (`retry_at` says when the request is possible), or too many requests at
-    /// once.
+    /// A rate limit (`retry_at` says when the request is possible), or too many requests at once.
     RateLimited,
     /// The CA failed.
     CaUnavailable,
@@ -158,8 +157,9 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::StoreUnavailable, detail)
     }
 
-    pub(crate) fn rate_limited(until: Timestamp, now: Timestamp) -> Self {
-        let detail = format!("the CA's limits allow the next order for this domain at {until}");
+    /// Both limits of linkseal (one a minute) and of the CA apply.
+    pub(crate) fn reissue_later(until: Timestamp, now: Timestamp) -> Self {
+        let detail = format!("the next reissue of this domain is possible at {until}");
         Self::later(detail, until, now)
     }
 

@@ -47,7 +47,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         .answers(
             StatusCode::TOO_MANY_REQUESTS,
             Content::json::<Problem>(),
-            "The CA's rate limits allow the next order at `retry_at`.",
+            "The next reissue is possible at `retry_at`.",
         ),
         Endpoint::new(
             MethodFilter::GET,
@@ -95,7 +95,7 @@ async fn reissue(
             let (view, record) = (Viewer::new(&context.control), caller.scope().shown(*record));
             Ok((StatusCode::ACCEPTED, axum::Json(view.domain(&record))).into_response())
         }
-        Reissue::NotBefore(until) => Err(Problem::rate_limited(until, context.now())),
+        Reissue::NotBefore(until) => Err(Problem::reissue_later(until, context.now())),
     }
 }
 

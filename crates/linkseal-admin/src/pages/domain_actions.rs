@@ -268,8 +268,8 @@ async fn reissue(
         Ok(Reissue::Accepted(_)) => return Ok(Done::Reissue.page(&visitor, &name)),
         Ok(Reissue::NotBefore(until)) => {
             let sentence = html! {
-                (visitor.say("The CA’s limits allow the next order at", "Die Limits der CA erlauben die nächste Bestellung am"))
-                " " (i18n::time(until)) "."
+                (visitor.say("The next certificate can be ordered at", "Das nächste Zertifikat können Sie bestellen ab"))
+                " " (i18n::time(until, visitor.lang)) "."
             };
             (StatusCode::TOO_MANY_REQUESTS, sentence)
         }

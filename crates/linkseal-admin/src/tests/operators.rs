@@ -175,6 +175,12 @@ async fn a_name_is_reissued_once_a_minute_and_five_times_a_week() {
         assert_eq!(reissue().await.status, 202, "{n}");
         let soon = reissue().await;
         let problem = soon.is_problem(429, "rate_limited");
+        // The limit of one a minute is not the CA's.
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(
+            detail.starts_with("the next reissue of this domain is possible at "),
+            "{detail}"
+        );
         let until = Timestamp::parse_rfc3339(problem["retry_at"].as_str().unwrap()).unwrap();
         if n < 4 {
             assert!(until <= edge.clock.now() + MINUTE, "{problem}");
@@ -189,7 +195,10 @@ async fn a_name_is_reissued_once_a_minute_and_five_times_a_week() {
     let path = format!("/domains/{NAME}/reissue");
     let page = browser.post(&path, &[("csrf", &form)]).await;
     is_page(&page, 429);
-    assert!(page.text().contains("allow the next order at"), "{page:?}");
+    assert!(
+        page.text().contains("The next certificate can be ordered at"),
+        "{page:?}"
+    );
     // Another name has its own limit.
     let other = json!({"name": "right.other.example"});
     edge.call("POST", "/v1/domains").token(ADMIN).json(other).send().await;
