@@ -101,6 +101,20 @@ pub(crate) fn event_settings(config: &Config) -> anyhow::Result<linkseal_event::
     wiring::events(config)
 }
 
+/// An error with its causes, without repetition: many of our errors already name their cause, or begin with
+/// what the error above them says.
+pub(crate) fn sentence(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if cause.starts_with(&text) {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 /// The addresses an edge is bound to; a configured port 0 is a real port here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addresses {
@@ -178,9 +192,7 @@ impl App {
             .await
             .context("the store")??;
         let sealer = Arc::new(sealer);
-        let key = AccountKey::load_or_create(&store, &sealer)
-            .await
-            .context("the ACME account key")?;
+        let key = AccountKey::load_or_create(&store, &sealer).await?;
         let pages_key = PagesKey::load_or_create(&store, &sealer).await?;
         let thumbprint = Arc::new(ArcSwapOption::from_pointee(key.thumbprint().to_owned()));
         let control_metrics = linkseal_control::Metrics::register(registry)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use linkseal_control::Clients;
 
-use super::{App, wiring};
+use super::{App, sentence, wiring};
 use crate::descriptors;
 
 /// What a reload reads from files.
@@ -21,7 +21,8 @@ impl App {
         let ok = match self.try_reload().await {
             Ok(()) => true,
             Err(error) => {
-                tracing::error!("configuration reload rejected; keeping the running configuration: {error:#}");
+                let error = sentence(&error);
+                tracing::error!("configuration reload rejected; keeping the running configuration: {error}");
                 false
             }
         };

@@ -29,6 +29,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use linkseal_config::ConfigError;
 use uuid::Uuid;
 
+use crate::app::sentence;
+
 /// Exit status for wrong usage and for an invalid configuration (EX_USAGE of sysexits.h).
 const EXIT_USAGE: u8 = 64;
 /// Exit status of `domain verify` while a record has to change, and of `link inspect` for a link that does not
@@ -101,17 +103,9 @@ enum Failure {
 }
 
 impl Failure {
-    /// An error with its causes, without repetition: many of our errors already name their cause.
+    /// An error with its causes.
     fn chain(error: &anyhow::Error) -> Self {
-        let mut text = String::new();
-        for cause in error.chain().map(ToString::to_string) {
-            match text.contains(&cause) {
-                true => {}
-                false if text.is_empty() => text = cause,
-                false => text = format!("{text}: {cause}"),
-            }
-        }
-        Self::Failed(text)
+        Self::Failed(sentence(error))
     }
 
     fn failed(error: impl std::fmt::Display) -> Self {

@@ -98,6 +98,11 @@ fn each_cause_is_reported_once() {
         Failure::chain(&error).to_string(),
         "linkseal: cannot start: the store: no space"
     );
+    let error = anyhow::anyhow!("the account key is sealed with another key").context("the account key");
+    assert_eq!(
+        Failure::chain(&error).to_string(),
+        "linkseal: the account key is sealed with another key"
+    );
 }
 
 #[test]
