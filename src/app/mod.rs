@@ -21,7 +21,7 @@ pub(crate) mod doctor;
 mod drain;
 mod outbox;
 mod reload;
-mod store;
+pub(crate) mod store;
 mod store_wait;
 pub(crate) mod wiring;
 

@@ -1,12 +1,14 @@
 //! Opening the embedded store at the start, and refusing to begin with an empty one where a store was lost.
+//! `config check` and `doctor` find out here whether the start would refuse it.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use linkseal_config::Config;
 use linkseal_domain::cert::sealed::Sealer;
 use linkseal_store::SharedStore;
-use linkseal_store::sqlite::SqliteStore;
+use linkseal_store::sqlite::{SqliteStore, sealed_secret};
 
 /// Opens the sealing key and the store. Blocks.
 pub(super) fn open_store(
@@ -37,6 +39,21 @@ pub(super) fn open_store(
     Ok((sealer, Arc::new(store)))
 }
 
+/// Fails where the start would refuse the store: it was lost, is damaged, another program's, or a newer
+/// version's. Returns one of its secrets, which names the sealing key it needs; `None`: there is none yet.
+/// The store is only read, also while an edge runs on it. Blocks.
+pub(crate) fn check(config: &Config) -> anyhow::Result<Option<Vec<u8>>> {
+    let Some(path) = config.store.sqlite_path() else {
+        return Ok(None);
+    };
+    let (key_file, create) = config.store.key_path();
+    not_lost(path, (&key_file, create), &config.events.dir)?;
+    if !path.exists() {
+        return Ok(None);
+    }
+    Ok(sealed_secret(path)?)
+}
+
 /// Refuses to start with an empty store where there was one before: its domains, certificates and ACME
 /// account would be lost silently. `key` is the sealing key's file and whether linkseal creates it; a key
 /// that an operator provides exists before the first start and proves nothing.
@@ -62,6 +79,37 @@ mod tests {
     use std::fs;
 
     use super::*;
+
+    #[test]
+    fn a_store_that_the_start_would_refuse_is_found_without_a_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("linkseal.db");
+        let mut config = Config::new("track.platform.test".parse().unwrap());
+        config.store.url = format!("sqlite:{}", path.display()).parse().unwrap();
+        config.events.dir = dir.path().join("events");
+        let found = || check(&config).map_err(|error| error.to_string());
+        assert_eq!(found(), Ok(None), "before the first start");
+        fs::write(&path, "").unwrap();
+        assert_eq!(found(), Ok(None), "an empty file");
+        drop(SqliteStore::open(&path, None).unwrap());
+        assert_eq!(found(), Ok(None), "a store without secrets");
+
+        let whole = fs::read(&path).unwrap();
+        // The schema's version, in SQLite's header.
+        let mut newer = whole.clone();
+        newer[60..64].copy_from_slice(&9_999u32.to_be_bytes());
+        let mut damaged = whole.clone();
+        damaged[..16].fill(0);
+        for (content, says) in [(newer, "has schema 9999"), (damaged, "damaged")] {
+            fs::write(&path, content).unwrap();
+            let error = found().unwrap_err();
+            assert!(error.contains(says), "{error}");
+        }
+        fs::remove_file(&path).unwrap();
+        fs::write(dir.path().join("linkseal.key"), "key").unwrap();
+        let error = found().unwrap_err();
+        assert!(error.contains("linkseal.key of an earlier start exists"), "{error}");
+    }
 
     #[test]
     fn a_missing_store_is_not_replaced_by_an_empty_one() {

@@ -10,7 +10,11 @@ use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 use serde_json::json;
 
 use super::{Failure, output};
+use crate::app::{sentence, store};
 use crate::descriptors;
+
+/// The key of the configuration that names the store.
+const STORE: &str = "store.url";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -89,7 +93,13 @@ impl Checked {
             }
         };
         let unusable = config.unusable().into_iter();
-        let problems = unusable.map(|u| config.problem(file, u.key, u.message)).collect();
+        let mut problems: Vec<_> = unusable.map(|u| config.problem(file, u.key, u.message)).collect();
+        // A store that cannot be written is a problem already.
+        if problems.iter().all(|p| p.key != STORE)
+            && let Err(error) = store::check(&config)
+        {
+            problems.push(config.problem(file, STORE, sentence(&error)));
+        }
         let mut warnings = config.warnings.clone();
         let few = files(&config).map(|message| config.problem(file, "edge.max_connections", message));
         warnings.extend(few);

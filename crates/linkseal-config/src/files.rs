@@ -6,7 +6,7 @@
 //! is written, and what only the start reads.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use linkseal_event::sink::sink_files;
@@ -23,6 +23,8 @@ const JOURNAL_DEPTH: usize = 2;
 const BESIDE_STORE: [&str; 4] = ["", "-wal", "-shm", ".lock"];
 /// A sealing key is 64 digits; a longer file is not one.
 const KEY_READ: u64 = 1024;
+/// Bytes that are written as a trial: a file without content can be created on a full disk.
+const TRIAL: usize = 4096;
 
 /// A file or directory that cannot be used.
 #[derive(Debug)]
@@ -69,10 +71,15 @@ impl Config {
 }
 
 fn to_be_written(key: &str, (path, error): &Refused) -> Unusable {
+    let advice = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "its disk is full: free some space",
+        io::ErrorKind::ReadOnlyFilesystem => "its file system is read-only: repair it and mount it writable",
+        _ => "give it to the service's user",
+    };
     Unusable {
         key: key.to_owned(),
         message: format!(
-            "{} cannot be written to ({error}); give it to the service's user, or give another path, such as one below /var/lib/linkseal",
+            "{} cannot be written to ({error}); {advice}, or give another path, such as one below /var/lib/linkseal",
             path.display()
         ),
     }
@@ -150,7 +157,7 @@ fn usable(path: &Path, depth: usize) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Whether a file can be created in a directory; creates and removes one.
+/// Whether a file can be created in a directory, and written; creates and removes one.
 fn takes_files(dir: &Path) -> Result<(), Refused> {
     let dir = if dir.as_os_str().is_empty() {
         Path::new(".")
@@ -159,8 +166,11 @@ fn takes_files(dir: &Path) -> Result<(), Refused> {
     };
     let probe = dir.join(format!(".linkseal-check-{}", std::process::id()));
     let made = OpenOptions::new().write(true).create_new(true).open(&probe);
-    made.and_then(|_| fs::remove_file(&probe))
-        .map_err(|error| (dir.to_owned(), error))
+    made.and_then(|mut file| {
+        let written = file.write_all(&[0; TRIAL]);
+        fs::remove_file(&probe).and(written)
+    })
+    .map_err(|error| (dir.to_owned(), error))
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -229,6 +239,18 @@ mod tests {
         assert!(without_key[0].1.contains("store's own key"), "{without_key:?}");
         fs::remove_file(dir.path().join("networks")).unwrap();
         assert!(unusable(&config).iter().any(|(key, _)| key == "events.networks_file"));
+    }
+
+    #[test]
+    fn the_advice_is_that_for_the_cause() {
+        for (kind, advice) in [
+            (io::ErrorKind::StorageFull, "its disk is full: free some space"),
+            (io::ErrorKind::ReadOnlyFilesystem, "its file system is read-only"),
+            (io::ErrorKind::PermissionDenied, "give it to the service's user"),
+        ] {
+            let unusable = to_be_written("events.dir", &("/mnt/events".into(), kind.into()));
+            assert!(unusable.message.contains(advice), "{}", unusable.message);
+        }
     }
 
     #[test]

@@ -18,17 +18,18 @@ use linkseal_base::clock::Clock;
 use linkseal_config::Config;
 use linkseal_dns::ResolverSettings;
 use linkseal_domain::cert::sealed::Sealer;
-use linkseal_store::sqlite;
 use serde::Serialize;
 use tokio::time::timeout;
 
-use super::wiring;
+use super::{sentence, store, wiring};
 use crate::descriptors;
 
 /// The time limit of each check.
 const TIME: Duration = Duration::from_secs(10);
 /// The key of the configuration that names the sealing key.
 const KEY_FILE: &str = "store.key_file";
+/// The key of the configuration that names the store.
+const STORE: &str = "store.url";
 
 /// The outcome of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -141,7 +142,7 @@ fn timed_out(check: impl Into<String>) -> Finding {
     )
 }
 
-/// The checks without network: those of `config check`, and the sealing key.
+/// The checks without network: those of `config check`, and whether the sealing key opens the store.
 fn offline(config: &Config) -> Vec<Finding> {
     let warnings = config.warnings.iter();
     let mut found: Vec<_> = warnings
@@ -158,7 +159,8 @@ fn offline(config: &Config) -> Vec<Finding> {
         None => Finding::ok("edge.max_connections", "the limit of open files is high enough"),
     });
     let unusable = config.unusable();
-    let has_key = unusable.iter().all(|u| u.key != KEY_FILE);
+    let is_usable = |key| unusable.iter().all(|u| u.key != key);
+    let (has_store, has_key) = (is_usable(STORE), is_usable(KEY_FILE));
     if unusable.is_empty() {
         found.push(Finding::ok(
             "store.url, events.dir, events.sink",
@@ -166,15 +168,24 @@ fn offline(config: &Config) -> Vec<Finding> {
         ));
     }
     found.extend(unusable.into_iter().map(|u| Finding::failed(u.key, u.message)));
+    let secret = match store::check(config) {
+        Ok(secret) => secret,
+        Err(error) => {
+            // A store that cannot be written has its finding already.
+            found.extend(has_store.then(|| Finding::failed(STORE, sentence(&error))));
+            return found;
+        }
+    };
     if let Some(store) = config.store.sqlite_path().filter(|_| has_key) {
         let (key, may_be_made) = config.store.key_path();
-        found.push(sealing_key(store, &key, may_be_made));
+        found.push(sealing_key(store, (&key, may_be_made), secret.as_deref()));
     }
     found
 }
 
-/// Whether the sealing key is present and opens the store's secrets.
-fn sealing_key(store: &Path, key: &Path, may_be_made: bool) -> Finding {
+/// Whether the sealing key is present and opens a secret of the store. `key` is its file, and whether
+/// linkseal creates it.
+fn sealing_key(store: &Path, (key, may_be_made): (&Path, bool), secret: Option<&[u8]>) -> Finding {
     if !store.exists() && !key.exists() && may_be_made {
         return Finding::ok(KEY_FILE, "will be created with the store at the first start");
     }
@@ -185,21 +196,17 @@ fn sealing_key(store: &Path, key: &Path, may_be_made: bool) -> Finding {
     if !store.exists() {
         return Finding::ok(KEY_FILE, "can be read");
     }
-    match sqlite::sealed_secret(store) {
-        Ok(None) => Finding::ok(KEY_FILE, "can be read; the store contains no secret yet"),
-        Ok(Some(blob)) if Sealer::key_of(&blob).is_some_and(|id| sealer.has(id)) => {
+    match secret {
+        None => Finding::ok(KEY_FILE, "can be read; the store contains no secret yet"),
+        Some(secret) if Sealer::key_of(secret).is_some_and(|id| sealer.has(id)) => {
             Finding::ok(KEY_FILE, "opens the store's secrets")
         }
-        Ok(Some(_)) => Finding::failed(
+        Some(_) => Finding::failed(
             KEY_FILE,
             format!(
                 "{} is not the key that sealed the store: put the store's own key there",
                 key.display()
             ),
-        ),
-        Err(error) => Finding::warning(
-            KEY_FILE,
-            format!("can be read, but not compared with the store ({error})"),
         ),
     }
 }

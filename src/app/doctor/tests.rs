@@ -152,14 +152,34 @@ async fn a_missing_resolver_and_an_unreachable_sink_fail() {
     lab.tasks.stop();
 }
 
+#[tokio::test]
+async fn a_store_that_the_start_refuses_fails() {
+    let lab = Lab::start().await;
+    let config = lab.config("ca_file = \"ca.pem\"");
+    let at = |name: &str| lab.dir.path().join(name);
+    std::fs::write(at("linkseal.key"), "07".repeat(32)).unwrap();
+    let lost = offline(&config);
+    assert_eq!(outcome(&lost, "store.url").0, Outcome::Ok, "this user can write there");
+    let failed: Vec<_> = lost.iter().filter(|f| f.outcome == Outcome::Failed).collect();
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert!(failed[0].message.contains("is missing, but"), "{failed:?}");
+    std::fs::write(at("linkseal.db"), "x".repeat(4096)).unwrap();
+    let damaged = offline(&config);
+    let failed: Vec<_> = damaged.iter().filter(|f| f.outcome == Outcome::Failed).collect();
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert_eq!(failed[0].check, "store.url");
+    assert!(failed[0].message.contains("damaged"), "{failed:?}");
+    lab.tasks.stop();
+}
+
 #[test]
 fn a_key_that_does_not_fit_the_store_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let (store, key): (PathBuf, PathBuf) = (dir.path().join("a.db"), dir.path().join("a.key"));
-    assert_eq!(sealing_key(&store, &key, true).outcome, Outcome::Ok);
-    assert_eq!(sealing_key(&store, &key, false).outcome, Outcome::Failed);
+    assert_eq!(sealing_key(&store, (&key, true), None).outcome, Outcome::Ok);
+    assert_eq!(sealing_key(&store, (&key, false), None).outcome, Outcome::Failed);
     std::fs::write(&store, "").unwrap();
-    let missing = sealing_key(&store, &key, true);
+    let missing = sealing_key(&store, (&key, true), None);
     assert_eq!(missing.outcome, Outcome::Failed, "{missing:?}");
     assert!(
         missing.message.contains("put the store's own key there"),

@@ -109,9 +109,13 @@ impl Owner {
 }
 
 /// Any sealed secret of the store at `path`, which names the sealing key that the store needs. `None`: it
-/// has none.
+/// has none, or the file is empty. Fails for a store that a start would refuse: it is damaged, another
+/// program's or a newer version's.
 pub fn sealed_secret(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
     let reader = open_existing(path)?;
+    if schema_of(&reader).map_err(|error| refused(path, error))? == 0 {
+        return Ok(None);
+    }
     let mut rows = reader
         .prepare("SELECT sealed FROM secrets LIMIT 1")
         .map_err(|error| failed(path, &error))?;
