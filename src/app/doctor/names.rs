@@ -61,6 +61,26 @@ fn answered<T>(answer: Result<T, LookupError>) -> Result<(), LookupError> {
     }
 }
 
+/// The message for a name whose look-ups gave no address; `failed` is the error of one that got no answer.
+pub(super) fn without_address(name: &str, failed: Option<&LookupError>) -> String {
+    match failed {
+        None => format!("{name} has no address: create A and AAAA records with this edge's addresses"),
+        Some(error) => {
+            format!("{name} cannot be looked up ({error}): check dns.resolvers, and the name servers of its zone")
+        }
+    }
+}
+
+/// The addresses of a name, and the error of a look-up that got no answer.
+pub(super) async fn addresses(resolver: &Resolver, name: &str) -> (Vec<IpAddr>, Option<LookupError>) {
+    let (a, aaaa) = futures_util::join!(resolver.lookup(name, Kind::A), resolver.lookup(name, Kind::Aaaa));
+    let failed = [&a, &aaaa]
+        .into_iter()
+        .find_map(|answer| answer.as_ref().err().filter(|e| !e.is_absent()).cloned());
+    let found = [a, aaaa].into_iter().flatten().flat_map(|a| a.addresses()).collect();
+    (found, failed)
+}
+
 async fn edge_name(config: &Config, settings: ResolverSettings) -> Finding {
     const CHECK: &str = "edge.name";
     let name = config.edge.name.as_str();
@@ -68,18 +88,10 @@ async fn edge_name(config: &Config, settings: ResolverSettings) -> Finding {
         Ok(resolver) => resolver,
         Err(error) => return Finding::failed(CHECK, error.to_string()),
     };
-    let (a, aaaa) = futures_util::join!(resolver.lookup(name, Kind::A), resolver.lookup(name, Kind::Aaaa));
-    let failed = [&a, &aaaa]
-        .into_iter()
-        .find_map(|answer| answer.as_ref().err().filter(|e| !e.is_absent()).cloned());
-    let found: Vec<IpAddr> = [a, aaaa].into_iter().flatten().flat_map(|a| a.addresses()).collect();
+    let (found, failed) = addresses(&resolver, name).await;
     let list = |ips: &[IpAddr]| ips.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     if found.is_empty() {
-        let why = failed.map(|e| format!(" ({e})")).unwrap_or_default();
-        return Finding::failed(
-            CHECK,
-            format!("{name} has no address{why}: create A and AAAA records with this edge's addresses"),
-        );
+        return Finding::failed(CHECK, without_address(name, failed.as_ref()));
     }
     let configured: Vec<IpAddr> = config.edge.addresses.iter().map(|a| a.get()).collect();
     let other: Vec<IpAddr> = found.iter().copied().filter(|ip| !configured.contains(ip)).collect();

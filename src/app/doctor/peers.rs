@@ -85,7 +85,7 @@ async fn caa(config: &Config, ca: CaIdentity, around: &Surroundings) -> Finding 
         Caa::Error { zone, error } => Finding::failed(
             CHECK,
             format!(
-                "the name servers of {zone} do not answer CAA queries ({error}), so CAs refuse to issue: repair the zone"
+                "CAA queries for {zone} are not answered ({error}), and a CA that gets no answer refuses to issue: check dns.resolvers, and the name servers of {zone}"
             ),
         ),
     }
@@ -136,7 +136,9 @@ async fn nats(check: &str, url: &str) -> Finding {
     reached_or_not(check, url, tcp(host.trim_matches(['[', ']']), port).await.map(drop))
 }
 
+/// The URL is shown without its query, which may contain a key of the receiver.
 fn reached_or_not(check: &str, url: &str, reached: Result<(), String>) -> Finding {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
     match reached {
         Ok(()) => Finding::ok(check, format!("{url} can be reached")),
         Err(why) => Finding::failed(check, format!("{url}: {why}")),

@@ -7,16 +7,18 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use linkseal_base::random;
 use linkseal_config::Config;
-use linkseal_dns::{Kind, Lookup, Resolver};
+use linkseal_dns::Resolver;
 use linkseal_net::listener::{BindError, bind_socket};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use super::{Finding, Surroundings, wiring};
+use super::{Finding, Surroundings, names, wiring};
 
 /// The time limit of one connection.
 const CONNECTION: Duration = Duration::from_secs(4);
+/// Ports below this one are privileged: only a user with CAP_NET_BIND_SERVICE may bind them.
+const UNPRIVILEGED: u16 = 1024;
 /// The longest request head or answer that is read, in bytes.
 const LARGEST: u64 = 16 * 1024;
 
@@ -39,19 +41,35 @@ pub(super) async fn check(config: &Config, around: &Surroundings) -> Vec<Finding
                         free.push(socket);
                     }
                 }
-                Err(BindError::InUse(_)) => {
+                // A privileged port is refused to this user whether it is in use or not.
+                Err(error @ (BindError::InUse(_) | BindError::Forbidden(_))) => {
                     runs = runs || is_an_edge(config, address).await;
                     found.push(match runs {
                         true => Finding::ok(key, format!("{address} is in use by a running edge of this name")),
-                        false => Finding::failed(key, BindError::InUse(address).to_string()),
+                        false => refused(key, &error),
                     });
                 }
-                Err(error) => found.push(Finding::failed(key, error.to_string())),
+                Err(error) => found.push(refused(key, &error)),
             }
         }
     }
     found.push(super::in_time("challenges", challenges(config, around, free, runs)).await);
     found
+}
+
+/// The finding for an address that cannot be bound. A privileged port that is refused to this user says
+/// nothing about the service.
+fn refused(key: &str, error: &BindError) -> Finding {
+    match error {
+        BindError::Forbidden(address) if address.port() < UNPRIVILEGED => Finding::warning(
+            key,
+            format!(
+                "{address} not checked: ports below {UNPRIVILEGED} are not permitted for this user; the service needs \
+                 CAP_NET_BIND_SERVICE, which deploy/linkseal.service gives it, or a socket handed in by systemd"
+            ),
+        ),
+        error => Finding::failed(key, error.to_string()),
+    }
 }
 
 /// Whether the program that listens there is an edge that knows edge.name.
@@ -130,12 +148,10 @@ async fn challenges(config: &Config, around: &Surroundings, free: Vec<TcpListene
 async fn addresses_of(config: &Config, around: &Surroundings) -> Result<Vec<IpAddr>, String> {
     let name = config.edge.name.as_str();
     let resolver = Resolver::new(wiring::resolver(config, &around.dns)).map_err(|e| e.to_string())?;
-    let (a, aaaa) = futures_util::join!(resolver.lookup(name, Kind::A), resolver.lookup(name, Kind::Aaaa));
-    let found: Vec<IpAddr> = [a, aaaa].into_iter().flatten().flat_map(|a| a.addresses()).collect();
-    if found.is_empty() {
-        return Err(format!("{name} has no address"));
+    match names::addresses(&resolver, name).await {
+        (found, failed) if found.is_empty() => Err(names::without_address(name, failed.as_ref())),
+        (found, _) => Ok(found),
     }
-    Ok(found)
 }
 
 /// Sends a GET over plain HTTP and returns the whole answer.
@@ -178,5 +194,25 @@ async fn answer_with(socket: &TcpListener, word: &str) {
             stream.shutdown().await
         };
         timeout(CONNECTION, exchange).await.ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::doctor::Outcome;
+
+    #[test]
+    fn a_privileged_port_that_this_user_may_not_bind_is_a_warning() {
+        for (error, outcome) in [
+            (BindError::Forbidden(([127, 0, 0, 1], 443).into()), Outcome::Warning),
+            (BindError::Forbidden(([127, 0, 0, 1], 9180).into()), Outcome::Failed),
+            (BindError::InUse(([127, 0, 0, 1], 443).into()), Outcome::Failed),
+        ] {
+            let found = refused("listen.https", &error);
+            assert_eq!(found.outcome, outcome, "{found:?}");
+        }
+        let found = refused("listen.https", &BindError::Forbidden(([127, 0, 0, 1], 443).into()));
+        assert!(found.message.contains("CAP_NET_BIND_SERVICE"), "{}", found.message);
     }
 }

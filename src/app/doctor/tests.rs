@@ -143,12 +143,26 @@ async fn a_missing_resolver_and_an_unreachable_sink_fail() {
     config.edge.name = "track.platform.test".parse().unwrap();
     let mut sink = config.events.sink.first().unwrap().clone();
     (sink.kind, sink.path) = (SinkKind::Webhook, None);
-    sink.url = Some(format!("http://127.0.0.1:{}/hook", free().await).parse().unwrap());
+    sink.url = Some(
+        format!("http://127.0.0.1:{}/hook?key=QUERYSECRET", free().await)
+            .parse()
+            .unwrap(),
+    );
     config.events.sink = vec![sink];
     let found = examine(&config, &lab.around()).await;
     for check in ["edge.name", "events.sink"] {
         assert_eq!(outcome(&found, check).0, Outcome::Failed, "{found:?}");
     }
+    // Nothing is known about the name's records.
+    for check in ["edge.name", "challenges"] {
+        let message = outcome(&found, check).1;
+        assert!(message.contains("cannot be looked up"), "{message}");
+        assert!(message.contains("check dns.resolvers"), "{message}");
+        assert!(!message.contains("create A"), "{message}");
+    }
+    let (_, message) = outcome(&found, "events.sink archive");
+    assert!(message.contains("/hook: "), "{message}");
+    assert!(!message.contains("QUERYSECRET"), "{message}");
     lab.tasks.stop();
 }
 
