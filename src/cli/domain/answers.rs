@@ -64,7 +64,7 @@ pub(super) struct Report {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Freeze {
+pub(in crate::cli) struct Freeze {
     pub(super) since: String,
     pub(super) note: Option<String>,
     pub(super) by: Option<String>,
@@ -151,7 +151,7 @@ impl Report {
 
 impl Freeze {
     /// Since when, by whom and why; a tenant's token is not shown the last two.
-    pub(super) fn sentence(&self) -> String {
+    pub(in crate::cli) fn sentence(&self) -> String {
         let by = self.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
         let note = self.note.as_ref().map_or(".".to_owned(), |note| format!(": {note}"));
         format!("All orders have been frozen since {}{by}{note}", self.since)

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use self::answers::Domain;
+pub(super) use self::answers::Freeze;
 use super::admin_client::{AdminClient, Group, query_value, read};
 use super::{Failure, output};
 

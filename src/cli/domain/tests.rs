@@ -57,7 +57,7 @@ fn a_report_names_the_record_to_change() {
 #[test]
 fn a_freeze_is_described_with_what_the_token_may_see() {
     let freeze = |note: Value, by: Value| {
-        let freeze: answers::Freeze = read(&json!({"since": "2026-11-28T10:00:00Z", "note": note, "by": by})).unwrap();
+        let freeze: Freeze = read(&json!({"since": "2026-11-28T10:00:00Z", "note": note, "by": by})).unwrap();
         freeze.sentence()
     };
     let since = "All orders have been frozen since 2026-11-28T10:00:00Z";
