@@ -33,8 +33,8 @@ use crate::app::sentence;
 
 /// Exit status for wrong usage and for an invalid configuration (EX_USAGE of sysexits.h).
 const EXIT_USAGE: u8 = 64;
-/// Exit status of `domain verify` while a record has to change, and of `link inspect` for a link that does not
-/// work.
+/// Exit status of `domain verify` while a record has to change or the certificate is not issued, and of `link
+/// inspect` for a link that does not work.
 const EXIT_NOT_YET: u8 = 2;
 
 /// TLS-terminating tracking edge: the CNAME target for customers' open, click and redirect domains.
@@ -88,7 +88,7 @@ enum Failure {
     /// A failure at run time.
     #[error("linkseal: {0}")]
     Failed(String),
-    /// A record has to be changed first, or orders are stopped; the details were printed.
+    /// A record has to be changed first, or the certificate is not issued; the details were printed.
     #[error("not right yet")]
     NotYet,
     /// Failed with this exit status; the failure was printed.

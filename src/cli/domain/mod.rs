@@ -53,9 +53,12 @@ pub(super) enum Command {
         /// Its name.
         name: DomainName,
     },
-    /// Check a domain's DNS now, and order its certificate if DNS is correct. If not, the command names
-    /// the records to change and exits with 2. Records that HTTPS does not need, such as SPF, are reported
-    /// and do not count.
+    /// Check a domain's DNS now, and order its certificate if DNS is correct.
+    ///
+    /// Exits with 2 if a record has to be changed first, and names it; with --wait also if the certificate
+    /// is not issued in time, or no order will be made because orders are frozen or the domain is paused:
+    /// the printed state, reason and last error say why. Records that HTTPS does not need, such as SPF, are
+    /// reported and do not count.
     Verify {
         /// Its name.
         #[arg(required_unless_present = "all")]

@@ -114,11 +114,15 @@ async fn fake_api(tasks: &linkseal_base::shutdown::Tasks) -> AdminClient {
         let records = if right { json!([]) } else { json!([wrong]) };
         Json(json!({"https": right, "verified": right, "checked": null, "records": records, "ssl": ssl("unknown")}))
     };
-    let missing = || async {
-        (
-            StatusCode::NOT_FOUND,
-            Json(json!({"detail": "there is no such domain", "code": "not_found"})),
-        )
+    // Its order ends between two checks.
+    let show = move |Path(name): Path<String>| async move {
+        match name.as_str() {
+            "late.example" => (StatusCode::OK, Json(domain(&name))),
+            _ => (
+                StatusCode::NOT_FOUND,
+                Json(json!({"detail": "there is no such domain", "code": "not_found"})),
+            ),
+        }
     };
     let app = Router::new()
         .route("/v1/domains", get(list))
@@ -126,7 +130,7 @@ async fn fake_api(tasks: &linkseal_base::shutdown::Tasks) -> AdminClient {
         .route("/v1/domains/{name}/dns", get(dns))
         .route(
             "/v1/domains/{name}",
-            get(missing).delete(|| async { StatusCode::NO_CONTENT }),
+            get(show).delete(|| async { StatusCode::NO_CONTENT }),
         );
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -185,6 +189,11 @@ async fn pages_are_followed_and_errors_are_reported() {
     let waited = verify(&client, &wrong, Some(short), false).await;
     assert!(matches!(waited, Err(Failure::NotYet)), "{waited:?}");
     assert!(started.elapsed() < std::time::Duration::from_secs(5));
+    // When the time is up, the state is read once more.
+    let late = "late.example".parse().unwrap();
+    let short = Instant::now() + std::time::Duration::from_millis(50);
+    let waited = verify(&client, &late, Some(short), true).await;
+    assert!(waited.is_ok(), "{waited:?}");
     assert!(client.delete("/v1/domains/a.example").await.is_ok());
     let error = client.get("/v1/domains/x.example").await.unwrap_err();
     assert_eq!(error.to_string(), "linkseal: there is no such domain (not_found)");

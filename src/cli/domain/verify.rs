@@ -5,7 +5,7 @@ use std::time::Duration;
 use linkseal_domain::DomainName;
 use linkseal_domain::ssl::State;
 use serde_json::Value;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::answers::{Domain, Report, describe};
 use crate::cli::admin_client::{AdminClient, read};
@@ -15,6 +15,8 @@ use crate::cli::{Failure, output};
 const VERIFY_EVERY: Duration = Duration::from_secs(10);
 /// Interval at which an order's state is polled: issuance takes seconds.
 const POLL_EVERY: Duration = Duration::from_secs(1);
+/// Time for the last read of the state, after the wait.
+const LAST_READ: Duration = Duration::from_secs(5);
 
 /// Checks, and orders if DNS is correct. With `until`, waits until then for the certificate.
 pub(super) async fn verify(
@@ -35,18 +37,24 @@ pub(super) async fn verify(
         };
         let report: Report = read(&answer)?;
         let right = report.https;
-        let done = right && (until.is_none() || report.ssl.state == State::Issued.as_str());
+        let is_done = |report: &Report| report.https && (until.is_none() || report.ssl.state == State::Issued.as_str());
+        let done = is_done(&report);
         // During a freeze, which may last for days, and for a paused or retired domain nothing is ordered.
         let goes_on = !done
             && report.freeze.is_none()
             && !(right && report.ssl.is_idle())
             && until.is_some_and(|until| Instant::now() < until);
         if !goes_on {
+            let answer = match until {
+                Some(_) if !done => with_present_state(client, name, answer).await,
+                _ => answer,
+            };
+            let report: Report = read(&answer)?;
             match json {
                 true => output::json(&answer)?,
                 false => output::text(&text_of(name, &report))?,
             }
-            return if done { Ok(()) } else { Err(Failure::NotYet) };
+            return if is_done(&report) { Ok(()) } else { Err(Failure::NotYet) };
         }
         // While waiting, each change is reported once on stderr; stdout gets the result.
         let now = text_of(name, &report);
@@ -61,6 +69,18 @@ pub(super) async fn verify(
         }
         last = Some(answer);
     }
+}
+
+/// The answer with the domain's present state: when the time is up, the last check may be seconds old.
+async fn with_present_state(client: &AdminClient, name: &DomainName, mut answer: Value) -> Value {
+    let path = format!("/v1/domains/{name}");
+    let present = timeout(LAST_READ, client.get(&path)).await;
+    if let Ok(Ok(mut domain)) = present
+        && let (Some(before), Some(now)) = (answer.get_mut("ssl"), domain.get_mut("ssl"))
+    {
+        *before = now.take();
+    }
+    answer
 }
 
 /// Waits for `time`, but not beyond `until`.
