@@ -10,8 +10,8 @@ use linkseal_base::clock::Clock;
 use linkseal_config::Config;
 use linkseal_domain::cert::sealed::write_private;
 use linkseal_link::{
-    Destination, Finding, KeyError, Kind, LinkKey, LinkKeys, Message, Minter, Pasted, Place, Served, decoded, explain,
-    unwrapped, url,
+    Destination, Finding, Inspection, KeyError, Kind, LinkKey, LinkKeys, Message, Minter, Pasted, Place, Served,
+    decoded, explain, unwrapped, url,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -187,6 +187,45 @@ impl Mint {
     }
 }
 
+/// Where the tenants to try come from. A domain's tenant is in the edge's store, which is not read here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tenant {
+    /// `--tenant`.
+    Given,
+    /// The link's path, as on edge.name.
+    InPath,
+    /// The link's host: a domain's default tenant.
+    OfHost,
+}
+
+impl Tenant {
+    /// Adds to the explanation for which tenant the link is valid, or which tenants were tried.
+    fn limit(self, found: &mut Inspection, tried: &[&str]) {
+        let text = &mut found.explanation;
+        match (self, found.finding, &found.tenant) {
+            (Self::Given | Self::OfHost, Finding::Valid, Some(tenant)) => {
+                *text = text.replacen(
+                    "the link is valid",
+                    &format!("the link is valid for tenant {tenant}"),
+                    1,
+                );
+                text.push_str(&format!(
+                    "; the edge serves it only on domains whose tenant is or was {tenant}"
+                ));
+            }
+            (Self::OfHost, Finding::Forged, _) => {
+                let tried = tried
+                    .first()
+                    .map_or("no tenant".to_owned(), |t| format!("only tenant {t}"));
+                text.push_str(&format!(
+                    "; {tried} was tried: if the domain has another tenant, name it with --tenant"
+                ));
+            }
+            _ => {}
+        }
+    }
+}
+
 fn inspect(
     link: &str,
     around: Option<&str>,
@@ -201,6 +240,11 @@ fn inspect(
     // On edge.name the tenant is in the path.
     let in_path = pasted.link(prefix).and_then(|link| link.tenant);
     let of_path = in_path.and_then(decoded).map(Cow::into_owned);
+    let tenant = match (tenants.is_empty(), &of_path) {
+        (false, _) => Tenant::Given,
+        (true, Some(_)) => Tenant::InPath,
+        (true, None) => Tenant::OfHost,
+    };
     let tenants = if tenants.is_empty() {
         of_path.or(host.clone()).into_iter().collect()
     } else {
@@ -223,6 +267,7 @@ fn inspect(
             },
         );
     }
+    tenant.limit(&mut found, &tenants);
     let found = found.inside(around);
     // Without a key the link is only decoded: its key is unknown in any case.
     let right = found.valid || (keys.is_empty() && found.finding == Finding::UnknownKey);
@@ -265,4 +310,44 @@ fn destination(text: &str) -> Result<String, String> {
     Destination::new(text)
         .map(|destination| destination.as_str().to_owned())
         .map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_inspection_says_for_which_tenant() {
+        let key = || LinkKey::from_hex(1, &"07".repeat(32)).unwrap();
+        let keys = LinkKeys::new([key()]).unwrap();
+        let message = Message {
+            id: Uuid::now_v7(),
+            issued_at: 1_800_000_000,
+        };
+        let of = |tenant: &str| {
+            let token = Minter::new(&key(), tenant).open(&message);
+            url("https://links.customer.example", Kind::Open, &token)
+        };
+        let explained = |link: &str, tenant: Tenant, tried: &str| {
+            let mut found = explain(link, None, &keys, &[tried], []);
+            tenant.limit(&mut found, &[tried]);
+            found.explanation
+        };
+        let host = "links.customer.example";
+        assert_eq!(
+            explained(&of("acme"), Tenant::Given, "acme"),
+            "the link is valid for tenant acme; the edge serves it only on domains whose tenant is or was acme"
+        );
+        let valid = explained(&of(host), Tenant::OfHost, host);
+        assert!(valid.contains("valid for tenant links.customer.example;"), "{valid}");
+        assert_eq!(explained(&of("acme"), Tenant::InPath, "acme"), "the link is valid");
+        let forged = explained(&of("acme"), Tenant::OfHost, host);
+        assert!(
+            forged.contains("only tenant links.customer.example was tried"),
+            "{forged}"
+        );
+        assert!(forged.contains("--tenant"), "{forged}");
+        let forged = explained(&of("acme"), Tenant::Given, "other");
+        assert!(!forged.contains("--tenant"), "{forged}");
+    }
 }
