@@ -65,14 +65,15 @@ pub(crate) fn newcomers(allowed: u64) -> usize {
 
 /// The warning if the configuration may need more than `allowed` descriptors.
 pub(crate) fn warning(config: &Config, allowed: u64) -> Option<String> {
-    let (wanted, beside) = (u64::from(config.edge.max_connections.get()), beside(config, allowed));
-    let fit = fit(wanted, beside, allowed);
+    let wanted = u64::from(config.edge.max_connections.get());
+    let fit = fit(wanted, beside(config, allowed), allowed);
+    // With few allowed, fewer connections wait. What is needed does not depend on that.
+    let needed = wanted.saturating_add(beside(config, u64::MAX));
     (fit < wanted).then(|| {
         format!(
             "{wanted} client connections and everything else (back ends, DNS, the admin port, waiting connections) \
-             need {} open files, but {allowed} are allowed: at most {fit} client connections are accepted; raise \
-             LimitNOFILE (systemd) or the hard limit of `ulimit -n`, or lower edge.max_connections",
-            wanted.saturating_add(beside)
+             need {needed} open files, but {allowed} are allowed: at most {fit} client connections are accepted; raise \
+             LimitNOFILE (systemd) or the hard limit of `ulimit -n`, or lower edge.max_connections"
         )
     })
 }
@@ -140,10 +141,15 @@ mod tests {
         let config = Config::new("track.platform.example".parse().unwrap());
         assert_eq!(warning(&config, 200_000), None);
         let text = warning(&config, 1_024).unwrap();
-        let needed = (50_000 + beside(&config, 1_024)).to_string();
+        let needed = 50_000 + beside(&config, u64::MAX);
+        assert_eq!(warning(&config, needed), None, "what is said to be needed is enough");
+        let needed = needed.to_string();
         for part in [needed.as_str(), "1024", "512", "LimitNOFILE"] {
             assert!(text.contains(part), "{part}: {text}");
         }
+        // The number does not change with the limit.
+        let text = warning(&config, 20_000).unwrap();
+        assert!(text.contains(&needed), "{text}");
         assert_eq!(connections(&config, 1_024), 512);
     }
 
