@@ -66,7 +66,7 @@ pub(super) struct AdminOptions {
 pub(super) struct Group<C: clap::Subcommand> {
     #[command(flatten)]
     pub(super) admin: AdminOptions,
-    /// Print JSON, in general the API's answer itself.
+    /// Print JSON (the API's answer where there is one).
     #[arg(long, global = true)]
     pub(super) json: bool,
     #[command(subcommand)]

@@ -13,7 +13,9 @@ use super::{Failure, output};
 /// Largest body that is read from stdin, in bytes: an import of some 500,000 domains.
 const LARGEST_BODY: u64 = 64 << 20;
 
-/// Call the admin API: `linkseal api GET /v1/issuer`. GET /openapi.json lists all calls.
+/// Call the admin API directly.
+///
+/// For instance `linkseal api GET /v1/issuer`. `linkseal api GET /openapi.json` lists all calls.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]

@@ -9,7 +9,7 @@ use super::{Failure, output, whole};
 use crate::app::demo::{Demo, DemoInfo};
 use crate::telemetry::logs;
 
-/// Run a complete edge on loopback with an in-process ACME CA.
+/// Run a complete edge on loopback with an in-process ACME CA: nothing to install or configure.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Directory for keys, store and journal. Default: a temporary one, removed at the end.

@@ -9,6 +9,7 @@ use super::{Failure, output};
 use crate::app::doctor::{Finding, Outcome, Surroundings, examine};
 
 /// Check the configuration and everything it needs: ports, files, DNS, the CA, the clock, the sinks.
+///
 /// Nothing is changed, ordered or delivered. Run it as the service's user.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

@@ -19,8 +19,8 @@ use super::{Failure, output};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Print a running edge's events as they occur, one JSON object per line. A broken stream resumes
-    /// after the last event.
+    /// Print a running edge's events live, one JSON object per line. A broken stream resumes after the
+    /// last event.
     Tail {
         #[command(flatten)]
         admin: AdminOptions,

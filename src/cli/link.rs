@@ -54,7 +54,7 @@ pub(super) enum Command {
         #[arg(long, default_value_t = 1, value_parser = whole::<u16>(0..=0xffff))]
         list: u16,
     },
-    /// Show what a link contains, and why it works or does not work.
+    /// Decode a link and explain why it does or does not work.
     Inspect {
         /// The link as it is in the message, or its token.
         link: String,

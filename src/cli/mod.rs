@@ -47,21 +47,18 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the edge.
+    // Without a comment here, the one of the arguments is the help: a comment would replace it.
     Serve(serve::Args),
-    /// Run a complete edge on loopback with an in-process ACME CA: nothing to install or configure.
     #[cfg(feature = "devca")]
     Demo(demo::Args),
     /// Check a configuration, or print its schema or an example.
     #[command(subcommand)]
     Config(config::Command),
-    /// Check the configuration and everything it needs: ports, files, DNS, the CA, the clock, the sinks.
     Doctor(doctor::Args),
     /// Manage domains through the admin API of a running edge.
     Domain(domain::Args),
-    /// Call the admin API directly.
     Api(Box<api::Args>),
-    /// Manage the orders of a running edge: end their waits.
+    /// Resume orders that are waiting for a CA.
     Issuer(issuer::Args),
     /// Make link keys and links, and find out why a link does not work.
     #[command(subcommand)]
@@ -72,7 +69,6 @@ enum Command {
     /// Back up or restore the embedded store.
     #[command(subcommand)]
     Store(store::Command),
-    /// Simulate a fleet over months of virtual time, under given limits and lifetimes.
     Simulate(Box<simulate::Args>),
 }
 

@@ -89,6 +89,30 @@ fn wrong_usage_is_an_error_and_help_is_not() {
 }
 
 #[test]
+fn help_says_what_a_command_leaves_alone() {
+    let help = |line: &str| {
+        let text = parse(line).unwrap_err().to_string();
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let list = help("linkseal --help");
+    for (command, short, long) in [
+        (
+            "doctor",
+            "Check the configuration and everything it needs",
+            "Nothing is changed, ordered or delivered. Run it as the service's user",
+        ),
+        ("api", "Call the admin API directly", "/openapi.json"),
+        ("simulate", "Simulate a fleet", "nothing is sent anywhere"),
+        ("serve", "Run the edge", "The configuration"),
+    ] {
+        assert!(list.contains(short), "{short}: {list}");
+        let text = help(&format!("linkseal {command} --help"));
+        assert!(text.contains(short) && text.contains(long), "{command}: {text}");
+    }
+    assert!(!list.contains("service's user"), "{list}");
+}
+
+#[test]
 fn each_cause_is_reported_once() {
     let io = std::io::Error::other("no space");
     let error = anyhow::Error::new(io)

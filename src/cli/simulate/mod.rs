@@ -21,8 +21,9 @@ const MOST_DOMAINS: u64 = 1_000_000;
 /// The longest replay: ten years.
 const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
 
-/// Replay a fleet over months of virtual time with the scheduler's own code, under given limits and lifetimes,
-/// and print (and plot) queue, failures and expiries. CA and customers are simulated; nothing is sent anywhere.
+/// Simulate a fleet over months of virtual time, under given limits and lifetimes.
+///
+/// Replays it with the scheduler's own code, and prints (and plots) queue, failures and expiries. CA and customers are simulated; nothing is sent anywhere.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Number of domains (1 to 1000000).
