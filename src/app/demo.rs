@@ -290,40 +290,9 @@ fn free_port(requested: u16) -> anyhow::Result<u16> {
 
 #[cfg(test)]
 mod tests {
-    use linkseal_base::testing::Written;
-    use linkseal_control::NewFreeze;
     use serde_json::json;
 
     use super::*;
-
-    #[tokio::test]
-    async fn a_start_while_orders_are_frozen_is_logged() {
-        let dir = tempfile::tempdir().unwrap();
-        let demo = Demo::bind(dir.path(), 21_000).await.unwrap();
-        let written = Written::default();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_writer(written.clone())
-            .finish();
-        let _logs = tracing::subscriber::set_default(subscriber);
-        demo.app.warn_if_frozen().await;
-        assert!(!written.text().contains("frozen"), "{}", written.text());
-        let freeze = NewFreeze {
-            note: Some("incident 7".into()),
-        };
-        let actor = Actor {
-            who: "ops".into(),
-            from: Ipv4Addr::LOCALHOST.into(),
-            tenant: None,
-        };
-        demo.app.control().operator().freeze(freeze, &actor).await.unwrap();
-        demo.app.warn_if_frozen().await;
-        let text = written.text();
-        let line = text.lines().find(|line| line.contains("before this start")).unwrap();
-        assert!(line.contains("WARN") && line.contains("by=\"ops\""), "{line}");
-        assert!(line.contains("note=\"incident 7\""), "{line}");
-        demo.ca.stop();
-    }
 
     #[test]
     fn certificates_and_events_are_shown_as_one_line_each() {

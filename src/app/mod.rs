@@ -362,7 +362,6 @@ impl App {
             .operator()
             .register_own_names(&wiring::edge_names(&self.config.load()))
             .await;
-        self.warn_if_frozen().await;
         let lookups = std::mem::replace(&mut self.lookups, tokio::sync::mpsc::channel(1).1);
         self.control.start(requests, lookups);
         let publisher = Arc::new(outbox::ToJournal(self.journal.clone()));
@@ -393,19 +392,6 @@ impl App {
         }
         self.drain().await;
         Ok(())
-    }
-
-    /// A freeze survives a restart, and the line about its beginning is in an older log.
-    async fn warn_if_frozen(&self) {
-        // If the store does not answer, each order finds out.
-        if let Ok(Some(freeze)) = self.control.operator().frozen().await {
-            tracing::warn!(
-                by = freeze.by,
-                since = %freeze.since,
-                note = freeze.note,
-                "all orders have been frozen since before this start; nothing is ordered (DELETE /v1/issuer/freeze ends the freeze)"
-            );
-        }
     }
 }
 
