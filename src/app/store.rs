@@ -67,8 +67,20 @@ fn not_lost(store: &Path, key: (&Path, bool), journal: &Path) -> anyhow::Result<
         _ if has_events => journal,
         _ => return Ok(()),
     };
+    // A key that linkseal makes is not made beside a store that exists, not even beside an empty one.
+    let (key_file, create) = key;
+    let new_key = if create && !key_file.exists() {
+        format!(
+            ", and a new sealing key: (umask 077; openssl rand -hex 32 > {})",
+            key_file.display()
+        )
+    } else {
+        String::new()
+    };
     anyhow::bail!(
-        "the store {store} is missing, but {left} of an earlier start exists: mount its disk, correct store.url, or restore a backup (linkseal store restore); to start with an empty store, create an empty file first: install -m 600 /dev/null {store}",
+        "the store {store} is missing, but {left} of an earlier start exists: mount its disk, correct store.url, or \
+         restore a backup (linkseal store restore); to start with an empty store, create an empty file first: install \
+         -m 600 /dev/null {store}{new_key}",
         store = store.display(),
         left = left.display(),
     );
@@ -125,6 +137,10 @@ mod tests {
         fs::write(journal.join("1.journal"), "").unwrap();
         let error = not_lost(&store, (&key, false), &journal).unwrap_err().to_string();
         assert!(error.contains("events of an earlier start exists"), "{error}");
+        assert!(!error.contains("openssl"), "the operator provides the key: {error}");
+        fs::remove_file(&key).unwrap();
+        let error = not_lost(&store, (&key, true), &journal).unwrap_err().to_string();
+        assert!(error.contains("openssl rand -hex 32 > "), "{error}");
         fs::write(&store, "").unwrap();
         not_lost(&store, (&key, true), &journal).unwrap();
     }
