@@ -292,6 +292,7 @@ impl IntoResponse for Problem {
 mod tests {
     use linkseal_base::testing::Written;
     use linkseal_control::log_limit::STORE_INTERVAL;
+    use tracing::level_filters::LevelFilter;
 
     use super::*;
 
@@ -299,19 +300,17 @@ mod tests {
     fn repeated_store_errors_are_logged_once() {
         let (limit, now) = (LogLimit::every(STORE_INTERVAL), Duration::from_secs(1));
         let written = Written::default();
-        let subscriber = tracing_subscriber::fmt().with_writer(written.clone()).finish();
-        tracing::subscriber::with_default(subscriber, || {
-            for _ in 0..20 {
-                let error = StoreError::Unreadable {
-                    name: "links.a.example".into(),
-                    why: "a test".into(),
-                };
-                let problem = Problem::from(error);
-                assert_eq!(problem.status(), StatusCode::SERVICE_UNAVAILABLE);
-                problem.log_store_failure(&limit, now);
-            }
-            Problem::invalid("no failure of the store").log_store_failure(&limit, now);
-        });
+        let _logs = written.capture(LevelFilter::INFO);
+        for _ in 0..20 {
+            let error = StoreError::Unreadable {
+                name: "links.a.example".into(),
+                why: "a test".into(),
+            };
+            let problem = Problem::from(error);
+            assert_eq!(problem.status(), StatusCode::SERVICE_UNAVAILABLE);
+            problem.log_store_failure(&limit, now);
+        }
+        Problem::invalid("no failure of the store").log_store_failure(&limit, now);
         let text = written.text();
         assert_eq!(text.matches("answered 503").count(), 1, "{text}");
     }

@@ -2,6 +2,7 @@
 
 use linkseal_base::testing::Written;
 use serde_json::json;
+use tracing::level_filters::LevelFilter;
 
 use super::*;
 use crate::api;
@@ -223,8 +224,7 @@ async fn an_empty_parameter_does_not_widen_a_change() {
 #[tokio::test]
 async fn the_log_holds_no_whole_share_token() {
     let written = Written::default();
-    let log = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG);
-    let _log = tracing::subscriber::set_default(log.with_writer(written.clone()).finish());
+    let _logs = written.capture(LevelFilter::DEBUG);
     let edge = Harness::start(vec![]).await;
     edge.add("right.customer.example").await;
     let made = edge

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use linkseal_base::testing::Written;
 use serde_json::json;
+use tracing::level_filters::LevelFilter;
 
 use super::*;
 
@@ -112,8 +113,7 @@ async fn a_failing_store_is_reported_and_metrics_remain() {
 async fn a_failing_store_is_logged_once_however_often_it_is_asked() {
     for path in ["/v1/domains", "/"] {
         let written = Written::default();
-        let subscriber = tracing_subscriber::fmt().with_writer(written.clone()).finish();
-        let _logged = tracing::subscriber::set_default(subscriber);
+        let _logged = written.capture(LevelFilter::INFO);
         let edge = Harness::start(vec![]).await;
         edge.break_store();
         for _ in 0..3 {

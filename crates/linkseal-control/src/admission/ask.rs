@@ -244,6 +244,7 @@ mod tests {
     use parking_lot::Mutex;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
+    use tracing::level_filters::LevelFilter;
 
     use super::*;
 
@@ -314,8 +315,7 @@ mod tests {
         let asker = asker(listener.local_addr().unwrap().port());
         drop(listener);
         let written = Written::default();
-        let subscriber = tracing_subscriber::fmt().with_writer(written.clone()).finish();
-        let _logs = tracing::subscriber::set_default(subscriber);
+        let _logs = written.capture(LevelFilter::INFO);
         for n in 0..20 {
             let (name, from) = (
                 name(&format!("n{n}.example.com")),

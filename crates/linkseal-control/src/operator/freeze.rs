@@ -120,6 +120,7 @@ mod tests {
     use linkseal_base::testing::Written;
     use linkseal_domain::record::Origin;
     use linkseal_store::Creation;
+    use tracing::level_filters::LevelFilter;
 
     use super::*;
     use crate::tests::{Bench, actor, name};
@@ -129,8 +130,7 @@ mod tests {
         let bench = Bench::new().await;
         let operator = bench.control.operator();
         let written = Written::default();
-        let subscriber = tracing_subscriber::fmt().with_writer(written.clone()).finish();
-        let _logs = tracing::subscriber::set_default(subscriber);
+        let _logs = written.capture(LevelFilter::INFO);
         Arc::clone(operator).resume_stopped_unless_frozen().await;
         assert_eq!(written.text(), "");
         operator.freeze(NewFreeze::default(), &actor()).await.unwrap();

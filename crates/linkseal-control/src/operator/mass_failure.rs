@@ -30,6 +30,7 @@ impl Operator {
 #[cfg(test)]
 mod tests {
     use linkseal_base::testing::Written;
+    use tracing::level_filters::LevelFilter;
 
     use crate::tests::{Bench, actor};
 
@@ -37,8 +38,7 @@ mod tests {
     async fn the_end_by_an_operator_is_logged() {
         let bench = Bench::new().await;
         let written = Written::default();
-        let subscriber = tracing_subscriber::fmt().with_writer(written.clone()).finish();
-        let _logs = tracing::subscriber::set_default(subscriber);
+        let _logs = written.capture(LevelFilter::INFO);
         bench.control.operator().end_mass_failure_hold(&actor()).await.unwrap();
         let text = written.text();
         assert!(text.contains("mass-failure guard ended by an operator"), "{text}");

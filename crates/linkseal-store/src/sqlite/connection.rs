@@ -279,17 +279,16 @@ impl From<rusqlite::Error> for StoreError {
 mod tests {
     use linkseal_base::clock::Timestamp;
     use linkseal_base::testing::Written;
+    use tracing::level_filters::LevelFilter;
 
     use super::*;
 
     /// What is logged meanwhile.
     fn logged(work: impl FnOnce()) -> String {
         let written = Written::default();
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(written.clone())
-            .with_ansi(false)
-            .finish();
-        tracing::subscriber::with_default(subscriber, work);
+        let logs = written.capture(LevelFilter::INFO);
+        work();
+        drop(logs);
         written.text()
     }
 

@@ -1,4 +1,5 @@
 use linkseal_base::testing::Written;
+use tracing::level_filters::LevelFilter;
 
 use super::*;
 
@@ -142,15 +143,10 @@ fn orders_that_fail_for_a_day_are_recorded() {
 #[test]
 fn its_beginning_and_its_end_are_logged_also_if_no_check_ends_it() {
     let written = Written::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(written.clone())
-        .with_ansi(false)
-        .finish();
-    tracing::subscriber::with_default(subscriber, || {
-        let guard = MassFailureGuard::new(By::Checks);
-        suppressed(&guard, 30, true, 200, T0);
-        assert_eq!(guard.state(200, T0 + SETTLED * 2).since, None);
-    });
+    let _logs = written.capture(LevelFilter::INFO);
+    let guard = MassFailureGuard::new(By::Checks);
+    suppressed(&guard, 30, true, 200, T0);
+    assert_eq!(guard.state(200, T0 + SETTLED * 2).since, None);
     let text = written.text();
     assert_eq!(text.matches("by=\"checks\"").count(), 2, "{text}");
     assert_eq!(text.matches("mass failure over").count(), 1, "{text}");

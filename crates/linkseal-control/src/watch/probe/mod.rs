@@ -276,6 +276,7 @@ impl Probes {
 mod tests {
     use linkseal_base::testing::Written;
     use linkseal_store::testing;
+    use tracing::level_filters::LevelFilter;
 
     use super::*;
     use crate::core::Settings;
@@ -328,8 +329,7 @@ mod tests {
         testing::add(&bench.store, "links.customer.example", "acme", Reason::Ok).await;
         bench.sql("ALTER TABLE domains RENAME TO away");
         let written = Written::default();
-        let subscriber = tracing_subscriber::fmt().with_writer(written.clone()).finish();
-        let _logs = tracing::subscriber::set_default(subscriber);
+        let _logs = written.capture(LevelFilter::INFO);
         let mut round = Round::default();
         for _ in 0..20 {
             assert_eq!(probes.next_page(&prober, &mut round).await, IDLE);
