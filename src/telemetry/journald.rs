@@ -19,13 +19,13 @@ const DEBUG: &str = "<7>";
 /// Whether the journal reads this process's stderr: systemd names the device and inode of its stream, and a
 /// program that we or a shell started may have inherited the variable with another stderr.
 pub(crate) fn is_reader() -> bool {
-    let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
+    let Some(stream) = std::env::var_os("JOURNAL_STREAM") else {
         return false;
     };
     io::stderr()
         .as_fd()
         .try_clone_to_owned()
-        .is_ok_and(|stderr| is_stream(&stream, &File::from(stderr)))
+        .is_ok_and(|stderr| is_stream(&stream.to_string_lossy(), &File::from(stderr)))
 }
 
 fn is_stream(stream: &str, file: &File) -> bool {

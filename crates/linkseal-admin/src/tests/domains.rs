@@ -310,7 +310,7 @@ async fn https_ready_means_issued_and_pointing_here() {
     assert!(before.contains("a1199.customer.example") && !after.contains("linkseal_domain_ssl_state{"));
     assert!(after.contains(&format!("right.customer.example\"}} {end}")));
     change(&|r| r.ssl.reason = Reason::Moved).await;
-    assert!(!ready().await, "it leads elsewhere");
+    assert!(!ready().await, "it points elsewhere");
     change(&|r| r.ssl.reason = Reason::Ok).await;
     edge.clock.advance(Duration::from_secs(86_400));
     assert!(

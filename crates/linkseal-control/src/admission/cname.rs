@@ -253,7 +253,7 @@ impl Admission {
                 ttl,
             })
         };
-        match &finding.leads {
+        match &finding.pointing {
             DnsVerdict::Right => {}
             DnsVerdict::Error { .. } => return answer("unreachable", Admitted::Unreachable, FAILURE_TTL),
             _ => return answer("no", Admitted::No, settings.negative_ttl),

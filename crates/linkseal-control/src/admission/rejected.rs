@@ -208,7 +208,7 @@ impl Admission {
                 continue;
             }
             // Without an answer from DNS, the name is checked again when a client sends it again.
-            let Some(points_here) = self.core.checker().leads_here(&name).await else {
+            let Some(points_here) = self.core.checker().points_here(&name).await else {
                 continue;
             };
             // Denied names are stored, but the data plane does not know them.

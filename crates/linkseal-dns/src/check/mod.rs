@@ -83,7 +83,7 @@ pub struct Finding {
     /// The older answer that resolvers still have. `None`: the verdict is theirs.
     pub(crate) stale: Option<Stale>,
     /// The verdict before CAA.
-    pub leads: DnsVerdict,
+    pub pointing: DnsVerdict,
     /// Whose fault an error is: ours if the resolvers do not answer for the edge's own name
     /// either. `None`: the verdict is not an error.
     pub fault: Option<Fault>,
@@ -137,7 +137,7 @@ impl Checker {
 
     /// Whether a name points here according to the resolvers, with fewer questions than
     /// [`Checker::https`]: for names that are not registered. `None`: DNS fails.
-    pub async fn leads_here(&self, name: &DomainName) -> Option<bool> {
+    pub async fn points_here(&self, name: &DomainName) -> Option<bool> {
         let memo = QueryMemo::default();
         match trace(&self.queries(&memo), name, &self.settings.target).await.verdict {
             DnsVerdict::Right => Some(true),
@@ -230,7 +230,7 @@ impl Checker {
             ttl,
             caa: Caa::NotJudged,
             stale: None,
-            leads: verdict,
+            pointing: verdict,
             fault,
         };
         if finding.verdict == DnsVerdict::Right {

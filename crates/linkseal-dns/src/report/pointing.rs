@@ -32,7 +32,7 @@ impl Checker {
         let entry = RecordReport::new(kind, Purpose::Https, name.as_str(), expected);
         let entry = entry.found(finding.found(), finding.ttl);
         let mut entries = Vec::new();
-        match &finding.leads {
+        match &finding.pointing {
             DnsVerdict::Right | DnsVerdict::CaaForbids { .. } => entries.push(match &finding.stale {
                 Some(stale) if !stale.caa => RecordReport {
                     visible_by: stale.until,

@@ -183,14 +183,14 @@ async fn report_state_message_page_and_edge_agree() {
             case.what
         );
         // Decides whether a name is admitted at its first handshake.
-        let leads_here = edge.checker.leads_here(&super::name(name)).await;
+        let points_here = edge.checker.points_here(&super::name(name)).await;
         let here = match (bare, case.what) {
             ("dns_error", what) if what != "CAA fails" => None,
             ("never_requested" | "caa_forbids" | "dns_error", "our resolver fails") => None,
             ("never_requested" | "caa_forbids" | "dns_error", _) => Some(true),
             _ => Some(false),
         };
-        assert_eq!(leads_here, here, "{}", case.what);
+        assert_eq!(points_here, here, "{}", case.what);
 
         // The same with a certificate: it is still served, but not reported as ready if DNS points elsewhere.
         give_certificate(&edge, name).await;

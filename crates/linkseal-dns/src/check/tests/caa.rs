@@ -19,7 +19,7 @@ async fn caa_is_judged_if_the_ca_is_known_and_the_name_points_here() {
             host: "customer.example".into()
         }
     );
-    assert_eq!(forbidden.leads, DnsVerdict::Right);
+    assert_eq!(forbidden.pointing, DnsVerdict::Right);
     assert!(matches!(checker.caa(&name(EDGE), &ca()).await, Caa::Allows { .. }));
 }
 

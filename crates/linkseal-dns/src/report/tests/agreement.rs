@@ -50,13 +50,13 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let mut record = record(name, None);
         let report = runtime.block_on(checker.report(&record));
-        let leads_here = runtime.block_on(checker.leads_here(&record.name));
+        let points_here = runtime.block_on(checker.points_here(&record.name));
         let finding = &report.finding;
 
         prop_assert_eq!(report.https, finding.verdict == DnsVerdict::Right);
         prop_assert_eq!(finding.fault.is_some(), matches!(finding.verdict, DnsVerdict::Error { .. }));
-        prop_assert_eq!(leads_here.unwrap_or(finding.leads == DnsVerdict::Right), finding.leads == DnsVerdict::Right);
-        prop_assert_eq!(leads_here.is_none(), matches!(finding.leads, DnsVerdict::Error { .. }));
+        prop_assert_eq!(points_here.unwrap_or(finding.pointing == DnsVerdict::Right), finding.pointing == DnsVerdict::Right);
+        prop_assert_eq!(points_here.is_none(), matches!(finding.pointing, DnsVerdict::Error { .. }));
         let not_right = report.records.iter().filter(|r| r.verdict != RecordStatus::Ok);
         prop_assert_eq!(not_right.count() == 0, report.https);
 
