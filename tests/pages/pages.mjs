@@ -335,7 +335,7 @@ const scenarios = {
     await ops.locator("#confirm-reissue > summary").click();
     await ops.getByRole("button", { name: "Yes, order a new certificate" }).click();
     assert.equal(await ops.locator("h1").innerText(), "No new certificate at the moment");
-    assert.match(await ops.locator("main").innerText(), /allow the next order at/);
+    assert.match(await ops.locator("main").innerText(), /The next certificate can be ordered at/);
     await check(ops, "refusal");
     await ops.context().close();
   },
