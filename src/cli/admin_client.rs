@@ -321,6 +321,18 @@ pub(super) fn read<T: for<'de> Deserialize<'de>>(answer: &Value) -> Result<T, Fa
     })
 }
 
+/// A path with those query parameters that have a value.
+pub(super) fn with_query<'a>(path: &str, parameters: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> String {
+    let mut out = path.to_owned();
+    for (key, value) in parameters {
+        if let Some(value) = value {
+            out.push(if out.contains('?') { '&' } else { '?' });
+            out.push_str(&format!("{key}={}", query_value(value)));
+        }
+    }
+    out
+}
+
 /// Percent-encodes a value for a query (RFC 3986 §3.4).
 pub(super) fn query_value(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -4,7 +4,7 @@ use clap::Subcommand;
 use linkseal_domain::DomainName;
 use serde_json::{Value, json};
 
-use super::admin_client::{AdminClient, Group, query_value, read};
+use super::admin_client::{AdminClient, Group, read, with_query};
 use super::domain::Freeze;
 use super::{Failure, output};
 
@@ -43,13 +43,10 @@ struct Released {
 }
 
 async fn release(client: &AdminClient, ca: Option<String>, domain: Option<String>) -> Result<Released, Failure> {
-    let mut path = "/v1/issuer/holds".to_owned();
-    for (key, value) in [("ca", &ca), ("domain", &domain)] {
-        if let Some(value) = value {
-            let separator = if path.contains('?') { '&' } else { '?' };
-            path.push_str(&format!("{separator}{key}={}", query_value(value)));
-        }
-    }
+    let path = with_query(
+        "/v1/issuer/holds",
+        [("ca", ca.as_deref()), ("domain", domain.as_deref())],
+    );
     client.delete(&path).await?;
     // The waits are ended, whether the state can be read or not.
     let state = client.get("/v1/issuer").await.ok();

@@ -64,7 +64,7 @@ async fn a_resolver_that_misdirects_every_domain_is_not_believed() {
     // All of them are checked within minutes.
     world.clock.advance(DAY + DAY / 4);
     until("all others are held back", async || {
-        (control.operator().mass_failure().doubted >= (DOMAINS - ALLOWED) as u64).then_some(())
+        (control.operator().mass_failure().suppressed >= (DOMAINS - ALLOWED) as u64).then_some(())
     })
     .await;
     let suspected = control.operator().mass_failure();
@@ -73,10 +73,10 @@ async fn a_resolver_that_misdirects_every_domain_is_not_believed() {
     assert_eq!(count(&world, Reason::Moved).await, ALLOWED);
     assert_eq!(count(&world, Reason::Ok).await, DOMAINS + 1 - ALLOWED);
     // The next round of checks has the same results and changes nothing.
-    let doubted = suspected.doubted;
+    let suppressed = suspected.suppressed;
     world.clock.advance(20 * MINUTE);
     until("they are checked again", async || {
-        (control.operator().mass_failure().doubted >= doubted + (DOMAINS - ALLOWED) as u64).then_some(())
+        (control.operator().mass_failure().suppressed >= suppressed + (DOMAINS - ALLOWED) as u64).then_some(())
     })
     .await;
     assert_eq!(count(&world, Reason::Moved).await, ALLOWED);
@@ -111,7 +111,7 @@ async fn failing_renewals_are_held_back_until_an_operator_confirms_them() {
     }
     world.clock.advance(68 * DAY);
     until("the others are held back", async || {
-        (control.operator().mass_failure().doubted >= (DOMAINS - ALLOWED) as u64).then_some(())
+        (control.operator().mass_failure().suppressed >= (DOMAINS - ALLOWED) as u64).then_some(())
     })
     .await;
     assert!(control.operator().mass_failure().since.is_some());

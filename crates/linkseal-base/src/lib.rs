@@ -1,11 +1,12 @@
 //! The foundation of the other crates: one clock, one source of randomness, tasks that end with their
-//! owner, whose fault an error is, the identity of files, strict JSON and the registry of metrics. It
+//! owner, whose fault an error is, the identity of files, strict JSON, paths as logged and the registry of metrics. It
 //! knows nothing of domains, networks or links.
 
 pub mod clock;
 pub mod fault;
 pub mod file_id;
 pub mod json;
+pub mod log_path;
 pub mod metrics;
 mod process;
 pub mod random;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::answers::{Domain, Page};
-use crate::cli::admin_client::{AdminClient, query_value, read};
+use crate::cli::admin_client::{AdminClient, read, with_query};
 use crate::cli::paging::Cursor;
 use crate::cli::{Failure, output};
 
@@ -17,12 +17,8 @@ pub(super) async fn list(
     json: bool,
     mut print: impl FnMut(&str) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let mut path = format!("/v1/domains?limit={PAGE}");
-    for (name, value) in filters {
-        if let Some(value) = value {
-            path.push_str(&format!("&{name}={}", query_value(value)));
-        }
-    }
+    let filters = filters.iter().map(|(name, value)| (*name, value.as_deref()));
+    let path = with_query(&format!("/v1/domains?limit={PAGE}"), filters);
     let mut cursor = Cursor::default();
     let mut first = true;
     loop {

@@ -93,10 +93,10 @@ async fn show(State(context): State<Arc<Context>>) -> axum::Json<MassFailure> {
     axum::Json(MassFailure {
         active: guard.since.is_some(),
         since: guard.since,
-        checks: guard.looks,
-        failed: guard.turned,
+        checks: guard.checks,
+        failed: guard.failed,
         allowed: guard.allowed,
-        suppressed: guard.doubted,
+        suppressed: guard.suppressed,
         trusted_until: guard.trusted_until,
     })
 }
@@ -106,10 +106,10 @@ async fn show_former(State(context): State<Arc<Context>>) -> axum::Json<FormerMa
     axum::Json(FormerMassFailure {
         suspects_itself: guard.since.is_some(),
         since: guard.since,
-        turned: guard.turned,
-        looks: guard.looks,
+        turned: guard.failed,
+        looks: guard.checks,
         allowed: guard.allowed,
-        doubted: guard.doubted,
+        doubted: guard.suppressed,
         trusted_until: guard.trusted_until,
     })
 }

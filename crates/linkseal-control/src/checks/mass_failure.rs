@@ -52,13 +52,13 @@ pub struct MassFailure {
     /// Since when it is active; `None` while it is not.
     pub since: Option<Timestamp>,
     /// Domains that failed within the last ten minutes.
-    pub turned: u32,
+    pub failed: u32,
     /// Checks and orders within the last ten minutes, of domains that were fine before.
-    pub looks: u32,
+    pub checks: u32,
     /// How many may fail before the guard becomes active.
     pub allowed: u32,
     /// How many failures were suppressed since it became active.
-    pub doubted: u64,
+    pub suppressed: u64,
     /// Until when failures are recorded regardless, because an operator confirmed them.
     pub trusted_until: Option<Timestamp>,
 }
@@ -117,9 +117,9 @@ impl MassFailureGuards {
         let (checks, orders) = (self.state_of(&self.checks), self.state_of(&self.orders));
         MassFailure {
             since: checks.since.into_iter().chain(orders.since).min(),
-            turned: checks.turned.saturating_add(orders.turned),
-            looks: checks.looks.saturating_add(orders.looks),
-            doubted: checks.doubted.saturating_add(orders.doubted),
+            failed: checks.failed.saturating_add(orders.failed),
+            checks: checks.checks.saturating_add(orders.checks),
+            suppressed: checks.suppressed.saturating_add(orders.suppressed),
             ..checks
         }
     }
@@ -282,7 +282,7 @@ impl MassFailureGuard {
     fn state(&self, domains: usize, now: Timestamp) -> MassFailure {
         let mut state = self.state.lock();
         state.forget_old(now);
-        let (turned, looks) = state.sums(WINDOW, now);
+        let (failed, checks) = state.sums(WINDOW, now);
         // Without outcomes there is nothing to suppress.
         if let Some(since) = state.since
             && self.has_settled(&state, allowed(domains), now)
@@ -291,10 +291,10 @@ impl MassFailureGuard {
         }
         MassFailure {
             since: state.since,
-            turned,
-            looks,
+            failed,
+            checks,
             allowed: allowed(domains),
-            doubted: state.suppressed,
+            suppressed: state.suppressed,
             trusted_until: state.trusted_until.filter(|until| *until > now),
         }
     }

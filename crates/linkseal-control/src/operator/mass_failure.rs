@@ -15,7 +15,7 @@ impl Operator {
     /// Confirms that the failures are real: they are recorded for an hour, whatever their number.
     pub async fn end_mass_failure_hold(&self, actor: &Actor) -> Result<(), OperatorError> {
         let before = self.mass_failure();
-        let before = json!({"since": before.since, "turned": before.turned, "doubted": before.doubted});
+        let before = json!({"since": before.since, "turned": before.failed, "doubted": before.suppressed});
         let audit = self.audit_entry(actor, "trust", "mass_failure", before, Value::Null);
         self.core.store.append_audit(audit).await?;
         self.schedule.checks.mass_failure.trust(self.core.clock.now());

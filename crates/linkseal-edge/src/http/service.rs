@@ -10,6 +10,7 @@ use std::time::Instant;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, StatusCode, request};
 use hyper::body::Incoming;
+use linkseal_base::log_path::with_cut_segments;
 
 use super::exchange::{Answer, Step};
 use super::host::Host;
@@ -111,9 +112,6 @@ struct LogFields {
 }
 
 impl LogFields {
-    /// Characters of a path segment that are logged: enough of a token to find it by, too few to use it.
-    const SEGMENT: usize = 8;
-
     fn of(head: &request::Parts) -> Option<Box<Self>> {
         if !tracing::enabled!(tracing::Level::DEBUG) {
             return None;
@@ -121,23 +119,8 @@ impl LogFields {
         let host = Host::of(head).ok().flatten().map(|h| h.as_str().to_owned());
         Some(Box::new(Self {
             host: host.unwrap_or_default(),
-            path: Self::path(head.uri.path()),
+            path: with_cut_segments(head.uri.path()),
         }))
-    }
-
-    /// The path, with each long segment cut.
-    fn path(path: &str) -> String {
-        let mut out = String::new();
-        for (i, part) in path.split('/').enumerate() {
-            if i > 0 {
-                out.push('/');
-            }
-            out.extend(part.chars().take(Self::SEGMENT));
-            if part.chars().nth(Self::SEGMENT).is_some() {
-                out.push('…');
-            }
-        }
-        out
     }
 }
 
@@ -153,11 +136,5 @@ mod tests {
             "{} bytes",
             size_of::<ResponseFuture>()
         );
-    }
-
-    #[test]
-    fn a_log_line_never_holds_a_whole_token() {
-        assert_eq!(LogFields::path("/c/EgFrAjCAAZLzpLXGfY6foLHC0-T1"), "/c/EgFrAjCA…");
-        assert_eq!(LogFields::path("/healthz"), "/healthz");
     }
 }
