@@ -363,7 +363,7 @@ impl Store for SqliteStore {
     async fn backup(&self, to: &Path) -> Result<(), StoreError> {
         let busy = || StoreError::NotCopied("a backup is being written already; wait until it has ended".into());
         let permit = Arc::clone(&self.backing_up).try_acquire_owned().map_err(|_| busy())?;
-        let to: PathBuf = to.to_owned();
+        let to = to.to_owned();
         let live = self.live.load_full();
         let file = live.file.clone();
         let copy = live.readers.call(BACKUP_DEADLINE, move |db| {

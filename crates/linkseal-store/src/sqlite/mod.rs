@@ -27,6 +27,7 @@ mod identity;
 mod issuing;
 mod leases;
 mod links;
+mod opener;
 mod outbox;
 mod read_only_copy;
 mod rows;
@@ -36,7 +37,7 @@ mod tests;
 mod worker;
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,7 @@ use rusqlite::{Connection, InterruptHandle};
 use tokio::sync::Semaphore;
 
 use self::identity::Identity;
+use self::opener::Opener;
 use self::worker::Workers;
 use crate::StoreError;
 use crate::metrics::Metrics;
@@ -59,13 +61,10 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// How long a backup may take.
 const BACKUP_DEADLINE: Duration = Duration::from_secs(3600);
 
-/// Interval of attempts to open a store that could not be written at the start.
-const OPEN_AGAIN: Duration = Duration::from_secs(5);
-/// One log line per this many attempts.
-const LOG_EVERY: u32 = 60;
-
 /// A store in one file. Dropping it waits for the write in progress, then releases the file.
 pub struct SqliteStore {
+    /// While it could not be opened for writing yet. Ends before the rest: it may hold what it has just opened.
+    opener: Option<Opener>,
     live: Arc<ArcSwap<Live>>,
     /// One backup at a time, so that it keeps one reader busy at most.
     backing_up: Arc<Semaphore>,
@@ -139,48 +138,19 @@ impl SqliteStore {
             error = %why,
             "the store cannot be written; serving it read-only and retrying, nothing is ordered or changed meanwhile (free or repair its disk)"
         );
-        let store = Self::of(Live::read_only(readers, why)?, metrics);
+        let mut store = Self::of(Live::read_only(readers, why)?, metrics);
         store.note_writable(false);
-        store.open_again(path.to_owned());
+        store.opener = Opener::start(path.to_owned(), Arc::downgrade(&store.live));
         Ok(store)
     }
 
     fn of(live: Live, metrics: Option<Metrics>) -> Self {
         Self {
+            opener: None,
             live: Arc::new(ArcSwap::from_pointee(live)),
             backing_up: Arc::new(Semaphore::new(1)),
             unreadable: Arc::default(),
             metrics,
-        }
-    }
-
-    /// Tries to open the file again, on a thread of its own, until that works or the store is dropped.
-    fn open_again(&self, path: PathBuf) {
-        let live = Arc::downgrade(&self.live);
-        let again = move || {
-            for tries in 1u32.. {
-                #[allow(clippy::disallowed_methods, reason = "this is a thread of its own")]
-                std::thread::sleep(OPEN_AGAIN);
-                if live.strong_count() == 0 {
-                    return;
-                }
-                match Live::open(&path) {
-                    Ok(opened) => {
-                        if let Some(live) = live.upgrade() {
-                            live.store(Arc::new(opened));
-                            tracing::warn!("the store can be written again");
-                        }
-                        return;
-                    }
-                    Err(error) if tries % LOG_EVERY == 0 => {
-                        tracing::error!(%error, "the store still cannot be written; serving it read-only");
-                    }
-                    Err(_) => {}
-                }
-            }
-        };
-        if let Err(error) = std::thread::Builder::new().name("store-opener".into()).spawn(again) {
-            tracing::error!(%error, "no thread could be started to open the store again; restart linkseal once its disk is writable");
         }
     }
 

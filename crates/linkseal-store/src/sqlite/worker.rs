@@ -99,17 +99,22 @@ impl Workers {
 impl Drop for Workers {
     fn drop(&mut self) {
         self.queue = None;
-        let until = Instant::now() + CLOSE_PATIENCE;
-        for thread in self.threads.drain(..) {
-            while !thread.is_finished() && Instant::now() < until {
-                #[allow(clippy::disallowed_methods, reason = "a thread cannot be joined with a deadline")]
-                thread::sleep(CLOSE_POLL);
-            }
-            if !thread.is_finished() {
-                tracing::error!("the store could not be closed: its disk does not answer");
-            } else if thread.join().is_err() {
-                tracing::error!("a thread of the store panicked");
-            }
+        join(self.threads.drain(..));
+    }
+}
+
+/// Waits a short time for threads that were told to end.
+pub(super) fn join(threads: impl IntoIterator<Item = JoinHandle<()>>) {
+    let until = Instant::now() + CLOSE_PATIENCE;
+    for thread in threads {
+        while !thread.is_finished() && Instant::now() < until {
+            #[allow(clippy::disallowed_methods, reason = "a thread cannot be joined with a deadline")]
+            thread::sleep(CLOSE_POLL);
+        }
+        if !thread.is_finished() {
+            tracing::error!("the store could not be closed: its disk does not answer");
+        } else if thread.join().is_err() {
+            tracing::error!("a thread of the store panicked");
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::prelude::*;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use linkseal_domain::ssl::Reason;
@@ -146,6 +147,19 @@ async fn a_store_that_cannot_be_written_is_served_read_only_until_it_can() {
     assert_writable(1);
     drop(held);
     assert!(open(&crashed).domain(&name("b.example")).await.unwrap().is_some());
+}
+
+#[test]
+fn dropping_a_store_ends_the_thread_that_opens_it_again() {
+    let (dir, path) = place();
+    drop(open(&path));
+    fs::create_dir(connection::with_suffix(&path, "-shm")).unwrap();
+    let held = SqliteStore::open_to_serve(&path, None).unwrap();
+    let live = Arc::clone(&held.live);
+    assert_eq!(Arc::weak_count(&live), 1, "the thread waits for its next attempt");
+    drop(held);
+    assert_eq!(Arc::weak_count(&live), 0, "it could hold the file open");
+    drop(dir);
 }
 
 #[tokio::test]
