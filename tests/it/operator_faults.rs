@@ -13,7 +13,7 @@ use crate::support::world::Plan;
 const AT_ONCE: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_untrusted_ca_is_logged_once_and_used_after_the_reload_that_trusts_it() {
+async fn an_untrusted_ca_is_logged_once_for_all_domains_and_used_after_the_reload_that_trusts_it() {
     let plan = Plan::on_register().await;
     let ca_file = plan.dir.path().join("ca.pem");
     let unrelated = Plan::new().await;
@@ -41,7 +41,7 @@ async fn an_untrusted_ca_is_logged_once_and_used_after_the_reload_that_trusts_it
     let lines: Vec<_> = log.lines().filter(|l| l.contains("\"cause\":\"trust\"")).collect();
     for message in messages {
         let of_message = lines.iter().filter(|line| line.contains(message)).count();
-        assert_eq!(of_message, 1, "one line for all domains: {lines:#?}");
+        assert_eq!(of_message, 1, "one line of each for all domains: {lines:#?}");
     }
     assert_eq!(lines.len(), messages.len(), "{lines:#?}");
     for line in lines {

@@ -48,9 +48,10 @@ impl Drop for Opener {
 
 /// Returns once the file was opened, or when `ended` is disconnected.
 fn open_again(path: &Path, live: &Weak<ArcSwap<Live>>, ended: &mpsc::Receiver<()>) {
-    let mut tries = 0u32;
-    while ended.recv_timeout(OPEN_AGAIN) == Err(mpsc::RecvTimeoutError::Timeout) {
-        tries = tries.wrapping_add(1);
+    for tries in 1u32.. {
+        if ended.recv_timeout(OPEN_AGAIN) != Err(mpsc::RecvTimeoutError::Timeout) {
+            return;
+        }
         match Live::open(path) {
             Ok(opened) => {
                 if let Some(live) = live.upgrade() {
