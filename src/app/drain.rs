@@ -29,8 +29,8 @@ impl App {
         );
         self.draining.store(true, Ordering::Release);
         sleep(delay).await;
-        self.edge_tasks.stop();
-        if self.edge_tasks.wait(deadline).await {
+        self.cores.set().stop();
+        if self.cores.set().wait(deadline).await {
             tracing::info!("drained; all connections have ended");
         } else {
             tracing::warn!(
@@ -38,6 +38,7 @@ impl App {
                 "drain deadline exceeded; closing the remaining connections"
             );
         }
+        drop(self.cores);
         let drained = Instant::now();
         if !self.delivery.stop(DELIVERY_END).await {
             tracing::info!(

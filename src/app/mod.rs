@@ -47,6 +47,7 @@ use linkseal_domain::handshakes::HandshakeFailures;
 use linkseal_domain::links::{KillSwitches, RedirectCache};
 use linkseal_domain::registry::Registry;
 use linkseal_edge::connection::Connections;
+use linkseal_edge::cores::Cores;
 use linkseal_edge::fair::FairRoom;
 use linkseal_edge::limits::Limits;
 use linkseal_edge::tls::acceptor::Acceptor;
@@ -139,7 +140,10 @@ pub struct App {
     _admin_runtime: AdminRuntime,
     journal: Journal,
     delivery: Delivery,
-    edge_tasks: Tasks,
+    cores: Cores,
+    /// The same tasks as `tasks`, on whichever runtime spawns them: a back end's connection belongs to the
+    /// core that opened it.
+    upstream_tasks: Tasks,
     tasks: Tasks,
     bound: Vec<Bound>,
     requests: tokio::sync::mpsc::Receiver<linkseal_domain::cert::cache::CertificateRequest>,
@@ -152,9 +156,11 @@ impl App {
     /// Binds ports, opens key, store and journal, and builds every part. Nothing is served yet.
     pub async fn bind(config: Config, options: Options) -> anyhow::Result<Self> {
         let clock = options.clock.clone();
-        // Tasks run on this runtime even if the admin port, which has its own, spawns them.
-        let here = tokio::runtime::Handle::current();
-        let (tasks, edge_tasks) = (Tasks::new().on(here.clone()), Tasks::new().on(here));
+        let all_tasks = Tasks::new();
+        // Tasks run on this runtime even if the admin port or the data plane, which have their own, spawns
+        // them.
+        let tasks = all_tasks.on(tokio::runtime::Handle::current());
+        let cores = Cores::start().context("the threads of the data plane")?;
         let admin_runtime = AdminRuntime::new()?;
         let metrics = MetricsHub::new()?;
         let registry = metrics.registry();
@@ -244,7 +250,7 @@ impl App {
         classifier.set_networks(wiring::networks(&config)?);
         let draining = Arc::new(AtomicBool::new(false));
         let http_metrics = http::Metrics::register(registry)?;
-        let upstreams = wiring::upstreams(&config, &Default::default(), &http_metrics, &tasks)?;
+        let upstreams = wiring::upstreams(&config, &Default::default(), &http_metrics, &all_tasks)?;
         let newcomers = descriptors::newcomers(descriptors::allowed());
         let limits = Limits::with_newcomers(wiring::connections(&config), newcomers);
         let context = Arc::new(http::Context {
@@ -261,10 +267,9 @@ impl App {
             clock: clock.clone(),
             metrics: http_metrics,
             draining: Arc::clone(&draining),
-            timeouts: http::Timeouts::default(),
+            timeouts: Arc::default(),
             brief: http::BRIEF,
             connections: limits.clone(),
-            tasks: edge_tasks.clone(),
         });
         let acceptor = Acceptor::new(
             tls::acceptor::Parts {
@@ -284,7 +289,7 @@ impl App {
             acceptor,
             Arc::clone(&context),
             linkseal_edge::metrics::Metrics::register(registry),
-            edge_tasks.clone(),
+            cores.set().clone(),
         );
         let reloads = linkseal_config::Metrics::register(registry, clock.now())?;
         let addresses = Addresses {
@@ -326,7 +331,8 @@ impl App {
             _admin_runtime: admin_runtime,
             journal,
             delivery,
-            edge_tasks,
+            cores,
+            upstream_tasks: all_tasks,
             tasks,
             bound,
             requests,
@@ -373,7 +379,7 @@ impl App {
         self.admin.start();
         for bound in std::mem::take(&mut self.bound) {
             tracing::info!(listener = bound.kind().label(), address = %bound.local_addr(), "listening");
-            self.connections.listen(bound);
+            self.connections.listen(bound).context("a listener")?;
         }
         for (listener, addresses) in [("admin", &self.addresses.admin), ("health", &self.addresses.health)] {
             for address in addresses {

@@ -50,7 +50,7 @@ impl App {
         } = read.await.context("reading the configuration was aborted")??;
         // Everything that can fail comes before the first change.
         let old = self.context.settings.load();
-        let upstreams = wiring::upstreams(&config, &old.upstreams, &self.context.metrics, &self.tasks)?;
+        let upstreams = wiring::upstreams(&config, &old.upstreams, &self.context.metrics, &self.upstream_tasks)?;
         let http = wiring::http(&config, upstreams)?;
         let challenge_upstream = wiring::challenge_upstream(&config)?;
         let events = wiring::events(&config)?;

@@ -24,6 +24,14 @@ impl Tasks {
         Self::default()
     }
 
+    /// An empty set that is stopped by a token.
+    pub fn stopped_by(stop: CancellationToken) -> Self {
+        Self {
+            stop,
+            ..Self::default()
+        }
+    }
+
     /// A set that is stopped when this one is, and can be stopped and waited for alone.
     pub fn child(&self) -> Self {
         Self {
@@ -53,18 +61,29 @@ impl Tasks {
         }
     }
 
+    /// Runs a task on this thread, which must be that of a local runtime.
+    pub fn spawn_local<F>(&self, task: F)
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        // The handle is not needed: the tracker waits for the task.
+        drop(self.tracker.spawn_local(task));
+    }
+
     /// Runs a task that is dropped at its next await point when the set is stopped.
     pub fn spawn_until_stop<F>(&self, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let stop = self.stop.clone();
-        self.spawn(async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = task => {}
-            }
-        });
+        self.spawn(until(self.stop.clone(), task));
+    }
+
+    /// As [`Tasks::spawn_until_stop`], on this thread, which must be that of a local runtime.
+    pub fn spawn_local_until_stop<F>(&self, task: F)
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        self.spawn_local(until(self.stop.clone(), task));
     }
 
     /// Runs blocking work in this set.
@@ -113,5 +132,12 @@ impl Tasks {
     /// Whether no task runs.
     pub fn is_empty(&self) -> bool {
         self.tracker.is_empty()
+    }
+}
+
+async fn until(stop: CancellationToken, task: impl Future<Output = ()>) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = task => {}
     }
 }

@@ -1,30 +1,37 @@
-//! One connection, from the accepted socket to the end of its HTTP: permit, PROXY header, TLS.
+//! One connection, from the accepted socket to the end of its HTTP: core, permit, PROXY header, TLS.
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use linkseal_base::shutdown::Tasks;
 use linkseal_net::listener::{Accepted, Bound};
 use linkseal_net::proxy_protocol::{self, Balancers, Header};
-use prometheus::IntCounter;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, Span, debug, debug_span, field, warn};
+use tracing::{Instrument, Span, debug, debug_span, error, field, warn};
 
+use super::cores::{CoreSet, Place};
 use super::limits::{Limits, Newcomer, Permit};
 use super::metrics::{Metrics, Open};
 use super::presence::Presence;
 use super::tls::acceptor::Acceptor;
+use super::waitable::Waitable;
 use super::{Connection, Listener};
+
+/// How many cores accept from one socket. Each of them wakes for every connection, so that more would cost
+/// more than they bring; they give connections to all cores.
+const ACCEPTING: usize = 4;
 
 /// Serves HTTP on a connection: [`crate::http::Context`], or an echo in tests.
 pub trait ServeHttp: Send + Sync + 'static {
-    /// Serves until the client or the protocol ends the connection. Once `drain` is cancelled, requests
-    /// in progress are finished and no more are accepted.
-    fn serve<IO>(&self, io: IO, connection: Connection, drain: &CancellationToken) -> impl Future<Output = ()> + Send
-    where
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    /// Serves until the client or the protocol ends the connection, on the thread that called this. Once
+    /// `drain` is cancelled, requests in progress are finished and no more are accepted.
+    fn serve<IO: Waitable>(
+        &self,
+        io: IO,
+        connection: Connection,
+        drain: CancellationToken,
+    ) -> impl Future<Output = ()> + use<IO, Self> + 'static;
 }
 
 /// Serves connections. Clones share all state.
@@ -38,18 +45,18 @@ struct Inner<H> {
     acceptor: Acceptor,
     http: H,
     metrics: Metrics,
-    tasks: Tasks,
+    cores: CoreSet,
 }
 
 impl<H: ServeHttp> Connections<H> {
-    /// Connections run in `tasks` and drain when it stops.
+    /// Connections run on the cores and drain when these stop.
     pub fn new(
         limits: Limits,
         balancers: Balancers,
         acceptor: Acceptor,
         http: H,
         metrics: Metrics,
-        tasks: Tasks,
+        cores: CoreSet,
     ) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -58,7 +65,7 @@ impl<H: ServeHttp> Connections<H> {
                 acceptor,
                 http,
                 metrics,
-                tasks,
+                cores,
             }),
         }
     }
@@ -68,20 +75,58 @@ impl<H: ServeHttp> Connections<H> {
         &self.inner.acceptor
     }
 
-    /// Starts accepting on a listener, which is closed when the tasks stop.
-    pub fn listen(&self, bound: Bound) {
-        let this = self.clone();
-        let stop = self.inner.tasks.token().clone();
-        self.inner
-            .tasks
-            .spawn(bound.run(stop, move |accepted| this.start(accepted)));
+    /// Starts accepting on a listener, which is closed when the cores stop.
+    ///
+    /// # Errors
+    /// There are no descriptors left.
+    pub fn listen(&self, bound: Bound) -> std::io::Result<()> {
+        let cores = &self.inner.cores;
+        for (core, shared) in bound.share(cores.count().min(ACCEPTING))?.into_iter().enumerate() {
+            let this = self.clone();
+            let stop = cores.stopping().clone();
+            cores.spawn_on(core, shared.run(stop, move |accepted| this.accept(core, accepted)));
+        }
+        Ok(())
     }
 
-    /// Starts serving a connection. If too many are open, another has to make way; the connection is
-    /// closed if none does, or if too many wait for that already.
-    pub fn start(&self, accepted: Accepted) {
-        let counts = self.inner.metrics.of(accepted.listener);
-        counts.total.inc();
+    /// Gives a connection to the core that has the fewest; `core`: the one that accepted it.
+    fn accept(&self, core: usize, accepted: Accepted) {
+        let place = self.inner.cores.place(core);
+        if place.core == core {
+            return self.start(accepted, place);
+        }
+        let Accepted {
+            stream,
+            peer,
+            local,
+            listener,
+        } = accepted;
+        // A socket is driven by the runtime that it was made on.
+        let Ok(stream) = stream.into_std() else { return };
+        let this = self.clone();
+        self.inner.cores.spawn_on(place.core, async move {
+            match TcpStream::from_std(stream) {
+                Ok(stream) => this.start(
+                    Accepted {
+                        stream,
+                        peer,
+                        local,
+                        listener,
+                    },
+                    place,
+                ),
+                Err(error) => error!(%error, "a connection cannot be served"),
+            }
+        });
+    }
+
+    /// Starts serving a connection on this core. If too many are open, another has to make way; the
+    /// connection is closed if none does, or if too many wait for that already.
+    fn start(&self, accepted: Accepted, place: Place) {
+        let Some(tasks) = self.inner.cores.tasks(place.core) else {
+            return;
+        };
+        let open = self.inner.metrics.accepted(accepted.listener);
         let limits = &self.inner.limits;
         let permit = limits.permit(accepted.listener).map_err(|limit| {
             if limits.is_warning_due() {
@@ -97,18 +142,15 @@ impl<H: ServeHttp> Connections<H> {
             )
         });
         if let Err((limit, None)) = &permit {
-            counts.refused.inc();
+            open.refused();
             debug!(peer = %accepted.peer, "{limit}; connection closed");
             return;
         }
-        // Boxed: most connections have a permit and live long.
+        // Boxed: most connections have a permit.
         let permit = permit.map_err(|(_, newcomer)| newcomer.map(Box::new));
-        let open = Open::new(&counts.open);
         let span = debug_span!("connection", peer = %accepted.peer, client = field::Empty, sni = field::Empty);
         let inner = Arc::clone(&self.inner);
-        self.inner
-            .tasks
-            .spawn(async move { inner.serve(accepted, permit, open).await }.instrument(span));
+        tasks.spawn_local(async move { inner.serve(accepted, permit, Held { open, place }).await }.instrument(span));
     }
 }
 
@@ -120,23 +162,32 @@ impl<H> Clone for Connections<H> {
     }
 }
 
-/// Counts a connection that was closed to make room.
-struct End {
-    presence: Arc<Presence>,
-    evicted: IntCounter,
+/// What a connection holds until it ends.
+struct Held {
+    open: Open,
+    place: Place,
 }
 
-impl Drop for End {
+/// A connection that is counted for its client.
+struct Counted {
+    held: Held,
+    #[expect(dead_code, reason = "held until it is dropped")]
+    permit: Permit,
+    presence: Arc<Presence>,
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
         if self.presence.is_evicted() {
-            self.evicted.inc();
+            self.held.open.evicted();
         }
     }
 }
 
 impl<H: ServeHttp> Inner<H> {
-    /// `permit`: the permit, or a place among the connections that wait for one.
-    async fn serve(&self, accepted: Accepted, permit: Result<Permit, Option<Box<Newcomer>>>, _open: Open) {
+    /// Serves a connection up to its first request, and hands it to a task of its own: that one is small
+    /// and lives long. `permit`: the permit, or a place among the connections that wait for one.
+    async fn serve(&self, accepted: Accepted, permit: Result<Permit, Option<Box<Newcomer>>>, held: Held) {
         let Accepted {
             mut stream,
             peer,
@@ -146,14 +197,68 @@ impl<H: ServeHttp> Inner<H> {
         let Some((client, local)) = self.addresses(&mut stream, peer, local).await else {
             return;
         };
+        let Some(counted) = self.count(listener, client, permit, held).await else {
+            return;
+        };
+        let connection = Connection {
+            listener,
+            client,
+            local,
+            tls: None,
+            presence: Arc::clone(&counted.presence),
+        };
+        match listener {
+            Listener::Http => self.hand_over(stream, connection, counted),
+            Listener::Https => {
+                // Boxed: what a handshake needs would make every task that starts a connection large.
+                let accept = Box::pin(self.acceptor.accept(stream, client.ip()));
+                let session = tokio::select! {
+                    biased;
+                    session = accept => session,
+                    () = counted.presence.evicted() => return,
+                };
+                match session {
+                    Ok((io, tls)) => {
+                        if let Some(name) = &tls.name {
+                            Span::current().record("sni", field::display(name));
+                        }
+                        let tls = Some(tls);
+                        self.hand_over(io, Connection { tls, ..connection }, counted);
+                    }
+                    Err(why) => debug!(fault = why.fault().label(), "no TLS session: {why}"),
+                }
+            }
+        }
+    }
+
+    fn hand_over(&self, io: impl Waitable, connection: Connection, counted: Counted) {
+        let Some(tasks) = self.cores.tasks(counted.held.place.core) else {
+            return;
+        };
+        let serving = self.http.serve(io, connection, tasks.token().clone());
+        let task = async move {
+            let _counted = counted;
+            serving.await;
+        };
+        tasks.spawn_local(task.instrument(Span::current()));
+    }
+
+    /// Counts a connection for its client, waiting for room if there is none.
+    async fn count(
+        &self,
+        listener: Listener,
+        client: SocketAddr,
+        permit: Result<Permit, Option<Box<Newcomer>>>,
+        held: Held,
+    ) -> Option<Counted> {
         let permit = match permit {
             Ok(permit) => Some(permit),
             Err(place) => Box::pin(self.permit_soon(listener, client.ip(), place)).await,
         };
         let Some(mut permit) = permit else {
-            self.metrics.of(listener).refused.inc();
+            held.open.refused();
             debug!(%client, "max_connections is reached; connection closed");
-            return;
+            return None;
         };
         if let Err(limit) = permit.count_for(client.ip()) {
             let room = match self.limits.newcomer(Some(client.ip())) {
@@ -161,59 +266,13 @@ impl<H: ServeHttp> Inner<H> {
                 None => false,
             };
             if !room {
-                self.metrics.of(listener).refused.inc();
+                held.open.refused();
                 debug!(%client, "{limit}; connection closed");
-                return;
+                return None;
             }
         }
-        let Some(presence) = permit.presence().map(Arc::clone) else {
-            return;
-        };
-        let _end = End {
-            presence: Arc::clone(&presence),
-            evicted: self.metrics.of(listener).evicted.clone(),
-        };
-        let drain = self.tasks.token();
-        match listener {
-            Listener::Http => {
-                let connection = Connection {
-                    listener,
-                    client,
-                    local,
-                    tls: None,
-                    presence,
-                };
-                self.http.serve(stream, connection, drain).await;
-            }
-            // Boxed, like reading the PROXY header: what is needed only at the start must not take up
-            // memory for the life of the connection.
-            Listener::Https => {
-                let session = {
-                    let accept = Box::pin(self.acceptor.accept(stream, client.ip()));
-                    tokio::select! {
-                        biased;
-                        session = accept => session,
-                        () = presence.evicted() => return,
-                    }
-                };
-                match session {
-                    Ok((io, tls)) => {
-                        if let Some(name) = &tls.name {
-                            Span::current().record("sni", field::display(name));
-                        }
-                        let connection = Connection {
-                            listener,
-                            client,
-                            local,
-                            tls: Some(tls),
-                            presence,
-                        };
-                        self.http.serve(io, connection, drain).await;
-                    }
-                    Err(why) => debug!(fault = why.fault().label(), "no TLS session: {why}"),
-                }
-            }
-        }
+        let presence = permit.presence().map(Arc::clone)?;
+        Some(Counted { held, permit, presence })
     }
 
     /// A permit, once another connection makes way. `place`: the place held while waiting.
@@ -229,7 +288,7 @@ impl<H: ServeHttp> Inner<H> {
     /// The client's address and the one it connected to. `None` if a balancer sent no usable header.
     async fn addresses(
         &self,
-        stream: &mut tokio::net::TcpStream,
+        stream: &mut TcpStream,
         peer: SocketAddr,
         local: SocketAddr,
     ) -> Option<(SocketAddr, SocketAddr)> {

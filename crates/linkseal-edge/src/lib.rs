@@ -7,8 +7,8 @@
 //!
 //! The life of a connection, by the modules it passes:
 //!
-//! 1. [`connection`]: from the accepted socket to the end of its HTTP. [`limits`] gives a permit, or
-//!    decides which connection makes way; `linkseal_net::proxy_protocol` reads a balancer's header.
+//! 1. [`connection`]: from the accepted socket to the end of its HTTP. [`cores`] gives it a thread, on
+//!    which it stays. [`limits`] gives a permit, or decides which connection makes way; `linkseal_net::proxy_protocol` reads a balancer's header.
 //! 2. [`tls`]: ClientHello, admission, certificate, handshake. Handshakes that wait hold a place in a
 //!    [`fair::FairRoom`].
 //! 3. [`http`]: `server` drives the connection, `service` answers each request: `respond` checks the host
@@ -20,6 +20,7 @@
 //! settings on reload.
 
 pub mod connection;
+pub mod cores;
 pub mod fair;
 pub mod http;
 pub mod limits;
@@ -28,6 +29,7 @@ pub mod presence;
 #[cfg(test)]
 mod testing;
 pub mod tls;
+pub mod waitable;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

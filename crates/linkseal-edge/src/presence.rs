@@ -18,9 +18,9 @@ static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 pub struct Presence {
     client: IpAddr,
     brief: bool,
-    /// Requests in progress, bodies included.
+    /// Requests in progress, bodies included. Written by the connection's core only.
     busy: AtomicU32,
-    /// When the last request came or was answered; before the first one, when the connection came.
+    /// As `busy`: when the last request came or was answered; before the first one, when the connection came.
     last: AtomicU32,
     evicted: AtomicBool,
     displaced: AtomicBool,
@@ -57,12 +57,14 @@ impl Presence {
 
     /// Work on the connection begins.
     pub(super) fn begins(&self) {
-        self.busy.fetch_add(1, Ordering::Relaxed);
+        let busy = self.busy.load(Ordering::Relaxed);
+        self.busy.store(busy + 1, Ordering::Relaxed);
     }
 
     pub(super) fn ends(&self, now: Instant) {
         self.last.store(since_start(now), Ordering::Relaxed);
-        self.busy.fetch_sub(1, Ordering::Relaxed);
+        let busy = self.busy.load(Ordering::Relaxed);
+        self.busy.store(busy.saturating_sub(1), Ordering::Relaxed);
     }
 
     pub(super) fn is_busy(&self) -> bool {

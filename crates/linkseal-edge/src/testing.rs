@@ -32,8 +32,10 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connections, ServeHttp};
+use super::cores::Cores;
 use super::limits::Limits;
 use super::tls::acceptor::{Acceptor, Parts, Settings};
+use super::waitable::Waitable;
 use super::{Connection, Listener, metrics, tls};
 
 /// Longer than anything should take, however busy the machine.
@@ -54,6 +56,8 @@ pub(crate) struct TestEdge {
     pub(crate) connections: Connections<Echo>,
     pub(crate) metrics: prometheus::Registry,
     pub(crate) limits: Limits,
+    pub(crate) cores: Cores,
+    /// Of the clients.
     pub(crate) tasks: Tasks,
     pub(crate) clock: Clock,
     made: Mutex<Vec<CertificateDer<'static>>>,
@@ -81,11 +85,12 @@ impl Default for Options {
 }
 
 impl TestEdge {
-    /// Runs until the tokio runtime, which it needs, is dropped.
+    /// Runs on two cores until it is dropped.
     pub(crate) fn start(options: Options) -> Self {
         let (certificates, requests) = Certificates::new(100, 10_000);
         let admission = Arc::new(StubAdmission::default());
         let (registry, clock, tasks) = (Registry::new(), Clock::system(), Tasks::new());
+        let cores = Cores::start_some(2).unwrap();
         let (counted, failures) = (prometheus::Registry::new(), HandshakeFailures::default());
         let parts = Parts {
             registry: registry.clone(),
@@ -108,12 +113,12 @@ impl TestEdge {
             Acceptor::new(parts, settings).unwrap(),
             Echo { seen },
             metrics::Metrics::register(&counted),
-            tasks.clone(),
+            cores.set().clone(),
         );
         let [http, https] = [Listener::Http, Listener::Https].map(|kind| {
             let bound = bind(kind, "127.0.0.1:0".parse().unwrap()).unwrap();
             let address = bound.local_addr();
-            connections.listen(bound);
+            connections.listen(bound).unwrap();
             address
         });
         let (limits, made) = (options.limits, Mutex::default());
@@ -129,6 +134,7 @@ impl TestEdge {
             connections,
             metrics: counted,
             limits,
+            cores,
             tasks,
             clock,
             made,
@@ -312,17 +318,21 @@ pub(crate) struct Echo {
 }
 
 impl ServeHttp for Echo {
-    async fn serve<IO>(&self, io: IO, connection: Connection, drain: &CancellationToken)
-    where
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    fn serve<IO: Waitable>(
+        &self,
+        io: IO,
+        connection: Connection,
+        drain: CancellationToken,
+    ) -> impl Future<Output = ()> + use<IO> + 'static {
         self.seen.try_send(connection).unwrap();
-        let (mut from, mut to) = tokio::io::split(io);
-        tokio::select! {
-            _ = tokio::io::copy(&mut from, &mut to) => {}
-            () = drain.cancelled() => {}
+        async move {
+            let (mut from, mut to) = tokio::io::split(io);
+            tokio::select! {
+                _ = tokio::io::copy(&mut from, &mut to) => {}
+                () = drain.cancelled() => {}
+            }
+            let _ = to.shutdown().await;
         }
-        let _ = to.shutdown().await;
     }
 }
 

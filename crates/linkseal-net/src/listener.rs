@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{error, warn};
 
 /// Length of the kernel's accept queue; a mailing brings thousands of connections at once. The kernel
 /// caps it at `net.core.somaxconn`.
@@ -195,10 +195,41 @@ impl Bound {
         self.local
     }
 
-    /// Accepts until `stop`, then closes the socket. `serve` must not block: it spawns a task for the
-    /// connection or drops it.
+    /// The socket once for each of `count` runtimes that accept from it ([`Shared::run`]). What is in the
+    /// kernel's queue is accepted by one of them.
+    ///
+    /// # Errors
+    /// There are no descriptors left.
+    pub fn share(self, count: usize) -> io::Result<Vec<Shared>> {
+        let Self { kind, socket, local } = self;
+        let socket = socket.into_std()?;
+        let mut all = Vec::with_capacity(count);
+        for _ in 1..count {
+            let socket = socket.try_clone()?;
+            all.push(Shared { kind, socket, local });
+        }
+        all.push(Shared { kind, socket, local });
+        Ok(all)
+    }
+}
+
+/// A listener that several runtimes share.
+#[derive(Debug)]
+pub struct Shared {
+    kind: Listener,
+    socket: std::net::TcpListener,
+    local: SocketAddr,
+}
+
+impl Shared {
+    /// Accepts on this runtime until `stop`, then closes the socket. `serve` must not block: it spawns a
+    /// task for the connection or drops it.
     pub async fn run(self, stop: CancellationToken, mut serve: impl FnMut(Accepted)) {
         let Self { kind, socket, local } = self;
+        let socket = match TcpListener::from_std(socket) {
+            Ok(socket) => socket,
+            Err(error) => return error!(%local, %error, "cannot accept on a listener"),
+        };
         let mut each = |(stream, peer): (TcpStream, SocketAddr)| {
             if let Some(accepted) = Accepted::of(kind, local, stream, peer) {
                 serve(accepted);

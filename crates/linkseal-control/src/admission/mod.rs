@@ -21,6 +21,7 @@ use linkseal_domain::registry::Entry;
 use linkseal_domain::ssl::{Reason, SslEvent};
 use linkseal_domain::{DomainName, DomainRecord};
 use linkseal_store::StoreError;
+use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use ask::{Answer, CONCURRENT as CONCURRENT_ASKS};
 pub use ask::{AskSettings, Asker};
@@ -163,11 +164,18 @@ impl KnownNames {
 
 #[async_trait]
 impl AdmissionPolicy for KnownNames {
+    /// Decides on the control plane's runtime: the caller's thread drives connections. Dropping the future
+    /// ends the decision.
     async fn admit(&self, name: &DomainName, asking: ClientNetwork) -> Admitted {
-        let answer = self.0.decide(name, asking).await;
-        if matches!(answer, Admitted::No) {
-            self.0.note_rejected(name);
-        }
-        answer
+        let (admission, name) = (Arc::clone(&self.0), name.clone());
+        let deciding = self.0.core.tasks.spawn(async move {
+            let answer = admission.decide(&name, asking).await;
+            if matches!(answer, Admitted::No) {
+                admission.note_rejected(&name);
+            }
+            answer
+        });
+        // Aborted only when the process ends.
+        AbortOnDropHandle::new(deciding).await.unwrap_or(Admitted::Unreachable)
     }
 }

@@ -21,7 +21,7 @@ async fn closes(mut socket: TcpStream) -> bool {
     )
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn http_goes_straight_through_and_is_counted() {
     let mut edge = TestEdge::start(Options::default());
     let mut socket = TcpStream::connect(edge.http).await.unwrap();
@@ -40,7 +40,7 @@ async fn http_goes_straight_through_and_is_counted() {
     assert_eq!(edge.metric("linkseal_connections_total", "https"), 0.0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn the_task_of_a_connection_is_small() {
     let edge = TestEdge::start(Options::default());
     let stream = TcpStream::connect(edge.http).await.unwrap();
@@ -52,12 +52,17 @@ async fn the_task_of_a_connection_is_small() {
         local,
         listener: Listener::Https,
     };
-    let open = Open::new(&inner.metrics.of(Listener::Https).open);
-    let whole = size_of_val(&inner.serve(accepted, Ok(edge.limits.permit(Listener::Https).unwrap()), open));
+    let held = Held {
+        open: inner.metrics.accepted(Listener::Https),
+        place: inner.cores.place(0),
+    };
+    let permit = Ok(edge.limits.permit(Listener::Https).unwrap());
+    let whole = size_of_val(&inner.serve(accepted, permit, held));
+    // The task of the handshake, which ends with it.
     assert!(whole <= 1024, "{whole} bytes");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_balancer_names_the_client_on_both_listeners() {
     let mut edge = TestEdge::start(Options {
         balancers: vec!["127.0.0.0/8"],
@@ -87,7 +92,7 @@ async fn a_balancer_names_the_client_on_both_listeners() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_balancer_without_a_header_is_closed() {
     let mut edge = TestEdge::start(Options {
         balancers: vec!["127.0.0.1/32"],
@@ -108,7 +113,7 @@ async fn a_balancer_without_a_header_is_closed() {
     assert!(edge.arrivals.try_recv().is_err());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_header_from_other_peers_is_not_trusted() {
     let mut edge = TestEdge::start(Options {
         balancers: vec!["192.0.2.0/24"],
@@ -129,7 +134,7 @@ async fn a_header_from_other_peers_is_not_trusted() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn beyond_a_limit_connections_are_closed_at_once_and_room_is_given_back() {
     let limits = Limits::with_address_limit(3, 2);
     let mut edge = TestEdge::start(Options {
@@ -169,17 +174,17 @@ async fn beyond_a_limit_connections_are_closed_at_once_and_room_is_given_back() 
     assert!(edge.arrivals.try_recv().is_err());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn connections_drain_on_shutdown() {
     let edge = TestEdge::start(Options::default());
     edge.issued(A);
     let mut tls = edge.connect(A, &Arc::new(edge.client())).await;
     let mut plain = TcpStream::connect(edge.http).await.unwrap();
     echoed(&mut plain).await;
-    edge.tasks.stop();
+    edge.cores.set().stop();
     assert_eq!(tls.read(&mut [0]).await.unwrap(), 0, "close_notify, not a cut");
     assert_eq!(plain.read(&mut [0]).await.unwrap(), 0);
-    assert!(edge.tasks.wait(PATIENT).await);
+    assert!(edge.cores.set().wait(PATIENT).await);
     assert_eq!((edge.limits.open(), edge.limits.addresses()), (0, 0));
     TcpStream::connect(edge.https).await.unwrap_err();
 }

@@ -1,9 +1,10 @@
 //! What a connection is doing: counted by its I/O and by guards of its requests, read by its tick.
 
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -11,26 +12,28 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::presence::Presence;
 
-/// What moves on a connection. Written by the connection's own tasks, read by its tick
-/// ([`super::timeouts`]): the counters only have to differ when something happened.
+/// What moves on a connection. Written and read on its core: by its own tasks and by its tick
+/// ([`super::timeouts`]). The counters only have to differ when something happened.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
     /// Reads and writes that transferred bytes.
-    moves: AtomicU32,
+    moves: Cell<u32>,
     /// Bytes have come that belong to no request yet.
-    partial: AtomicBool,
+    partial: Cell<bool>,
+    /// Bytes may have been written that are not on their way yet.
+    unflushed: Cell<bool>,
     /// Requests whose headers have come.
-    requests: AtomicU32,
+    requests: Cell<u32>,
     /// Shows the limits whether the connection is busy.
     presence: Arc<Presence>,
     /// Requests that wait for a back end, which has time limits of its own.
-    waiting: AtomicU32,
+    waiting: Cell<u32>,
     /// Requests that wait for the client to send their body.
-    bodies: AtomicU32,
+    bodies: Cell<u32>,
     /// Whether any request was answered.
-    answered: AtomicBool,
+    answered: Cell<bool>,
     /// The next answer is the last one.
-    leaving: AtomicBool,
+    leaving: Cell<bool>,
 }
 
 impl Activity {
@@ -43,15 +46,15 @@ impl Activity {
 
     /// A request's headers are complete.
     pub(super) fn request_began(&self, now: Instant) {
-        self.partial.store(false, Relaxed);
-        self.requests.fetch_add(1, Relaxed);
+        self.partial.set(false);
+        self.requests.set(self.requests.get().wrapping_add(1));
         self.presence.request(now);
     }
 
     /// A request was answered, or its client gave up.
     pub(super) fn request_ended(&self) {
         // Bytes that came since were the request's body.
-        self.partial.store(false, Relaxed);
+        self.partial.set(false);
         self.presence.ends(Instant::now());
     }
 
@@ -62,72 +65,83 @@ impl Activity {
 
     /// A request begins to wait for a back end.
     pub(super) fn backend_wait_began(&self) {
-        self.waiting.fetch_add(1, Relaxed);
+        self.waiting.set(self.waiting.get() + 1);
     }
 
     pub(super) fn backend_wait_ended(&self) {
-        self.waiting.fetch_sub(1, Relaxed);
+        self.waiting.set(self.waiting.get() - 1);
     }
 
     /// A request begins to wait for its body. Returns how many waited before.
     pub(super) fn body_wait_began(&self) -> u32 {
-        self.bodies.fetch_add(1, Relaxed)
+        self.bodies.replace(self.bodies.get() + 1)
     }
 
     pub(super) fn body_wait_ended(&self) {
-        self.bodies.fetch_sub(1, Relaxed);
+        self.bodies.set(self.bodies.get() - 1);
     }
 
     /// A request was answered.
     pub(super) fn note_answer(&self) {
-        // Written once, so that the cache line stays shared.
-        if !self.answered.load(Relaxed) {
-            self.answered.store(true, Relaxed);
-        }
+        self.answered.set(true);
     }
 
     pub(super) fn has_answered(&self) -> bool {
-        self.answered.load(Relaxed)
+        self.answered.get()
     }
 
     /// The connection ends with its next answer.
     pub(super) fn leave(&self) {
-        self.leaving.store(true, Relaxed);
+        self.leaving.set(true);
     }
 
     pub(super) fn is_leaving(&self) -> bool {
-        self.leaving.load(Relaxed)
+        self.leaving.get()
     }
 
     /// Whether any request has come.
     pub(super) fn has_begun(&self) -> bool {
-        self.requests.load(Relaxed) > 0
+        self.requests.get() > 0
     }
 
     /// Whether a part of an HTTP/1.1 request has come.
     pub(super) fn has_part_of_request(&self) -> bool {
-        self.partial.load(Relaxed) && !self.presence.is_busy()
+        self.partial.get() && !self.presence.is_busy()
     }
 
     pub(super) fn moved(&self) {
-        // Only the connection's task reads and writes: no read-modify-write is needed.
-        self.moves.store(self.moves.load(Relaxed).wrapping_add(1), Relaxed);
+        self.moves.set(self.moves.get().wrapping_add(1));
     }
 
     /// Bytes came that may be the beginning of a request.
     pub(super) fn bytes_came(&self) {
         self.moved();
-        self.partial.store(true, Relaxed);
+        self.partial.set(true);
+    }
+
+    /// Bytes were handed down to be written.
+    fn wrote(&self) {
+        self.unflushed.set(true);
+    }
+
+    /// Everything written is on its way.
+    fn flushed(&self) {
+        self.unflushed.set(false);
+    }
+
+    /// Whether nothing is in flight in either direction.
+    pub(super) fn is_at_rest(&self) -> bool {
+        !self.presence.is_busy() && !self.partial.get() && !self.unflushed.get()
     }
 
     /// The state that the tick compares with the last one.
     pub(super) fn snapshot(&self) -> Snapshot {
         Snapshot {
-            moves: self.moves.load(Relaxed),
-            requests: self.requests.load(Relaxed),
+            moves: self.moves.get(),
+            requests: self.requests.get(),
             busy: self.presence.is_busy(),
-            waits_for_backend: self.waiting.load(Relaxed) > 0,
-            partial: self.partial.load(Relaxed),
+            waits_for_backend: self.waiting.get() > 0,
+            partial: self.partial.get(),
         }
     }
 }
@@ -143,12 +157,12 @@ pub(super) struct Snapshot {
 }
 
 /// Marks a reply whose body streams, until it is dropped.
-pub(super) struct StreamingBody(Arc<Activity>);
+pub(super) struct StreamingBody(Rc<Activity>);
 
 impl StreamingBody {
-    pub(super) fn new(activity: &Arc<Activity>) -> Self {
+    pub(super) fn new(activity: &Rc<Activity>) -> Self {
         activity.body_began();
-        Self(Arc::clone(activity))
+        Self(Rc::clone(activity))
     }
 }
 
@@ -159,12 +173,12 @@ impl Drop for StreamingBody {
 }
 
 /// Marks a request that waits for a back end, until it is dropped.
-pub(super) struct BackendWait(Arc<Activity>);
+pub(super) struct BackendWait(Rc<Activity>);
 
 impl BackendWait {
-    pub(super) fn new(activity: &Arc<Activity>) -> Self {
+    pub(super) fn new(activity: &Rc<Activity>) -> Self {
         activity.backend_wait_began();
-        Self(Arc::clone(activity))
+        Self(Rc::clone(activity))
     }
 }
 
@@ -177,7 +191,7 @@ impl Drop for BackendWait {
 /// A stream that counts its reads and writes.
 pub(super) struct TrackedIo<IO> {
     pub(super) io: IO,
-    pub(super) activity: Arc<Activity>,
+    pub(super) activity: Rc<Activity>,
 }
 
 impl<IO: AsyncRead + Unpin> AsyncRead for TrackedIo<IO> {
@@ -193,6 +207,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for TrackedIo<IO> {
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for TrackedIo<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.activity.wrote();
         let result = Pin::new(&mut self.io).poll_write(cx, buf);
         if result.is_ready() {
             self.activity.moved();
@@ -205,6 +220,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for TrackedIo<IO> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.activity.wrote();
         let result = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
         if result.is_ready() {
             self.activity.moved();
@@ -217,7 +233,12 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for TrackedIo<IO> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        // hyper flushes when its own buffer is empty.
+        let result = Pin::new(&mut self.io).poll_flush(cx);
+        if matches!(result, Poll::Ready(Ok(()))) {
+            self.activity.flushed();
+        }
+        result
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

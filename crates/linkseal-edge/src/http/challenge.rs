@@ -1,7 +1,7 @@
 //! HTTP-01 challenges (RFC 8555 §8.3), answered without state: the account's key is enough, so every
 //! node of a fleet can answer for every order.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use http::{Method, StatusCode};
 use linkseal_domain::ssl::Reason;
@@ -17,7 +17,7 @@ use crate::Listener;
 const MAX_TOKEN: usize = 128;
 
 /// Answers a challenge; the upstream answers it where no order of ours runs for the host.
-pub(super) fn answer(session: &Arc<Session>, method: &Method, token: &str, host: Option<Host<'_>>) -> Step {
+pub(super) fn answer(session: &Rc<Session>, method: &Method, token: &str, host: Option<Host<'_>>) -> Step {
     let context = &session.context;
     if !is_token(token) {
         context.metrics.challenge(Challenge::Malformed);
@@ -29,7 +29,7 @@ pub(super) fn answer(session: &Arc<Session>, method: &Method, token: &str, host:
         session.connection.listener,
     ) && !has_order(session, host)
     {
-        let (session, method) = (Arc::clone(session), method.clone());
+        let (session, method) = (Rc::clone(session), method.clone());
         let (token, host) = (token.to_owned(), host.as_str().to_owned());
         return Step::Pending(Box::pin(async move {
             let client = session.connection.client.ip();

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use linkseal_base::clock::Clock;
-use linkseal_base::shutdown::Tasks;
 use linkseal_domain::EdgeNames;
 use linkseal_domain::admission::Admission;
 use linkseal_domain::links::{KillSwitches, RedirectCache};
@@ -47,13 +46,11 @@ pub struct Context {
     pub metrics: Metrics,
     /// Whether `/healthz` answers 503.
     pub draining: Arc<AtomicBool>,
-    pub timeouts: Timeouts,
+    pub timeouts: Arc<Timeouts>,
     /// [`BRIEF`], except in tests.
     pub brief: Duration,
     /// For the fullness, on which idle time-outs depend.
     pub connections: crate::limits::Limits,
-    /// Run the streams of HTTP/2.
-    pub tasks: Tasks,
 }
 
 /// What a reload replaces, as one snapshot.

@@ -158,7 +158,7 @@ pub(super) struct Answer {
 pub(super) enum Step {
     Done(Reply),
     /// Rare, so it is kept out of every connection's future.
-    Pending(Pin<Box<dyn Future<Output = Reply> + Send>>),
+    Pending(Pin<Box<dyn Future<Output = Reply>>>),
 }
 
 impl Answer {
@@ -167,7 +167,7 @@ impl Answer {
         Self { route, step }
     }
 
-    pub(super) fn pending(route: RouteLabel, reply: impl Future<Output = Reply> + Send + 'static) -> Self {
+    pub(super) fn pending(route: RouteLabel, reply: impl Future<Output = Reply> + 'static) -> Self {
         let step = Step::Pending(Box::pin(reply));
         Self { route, step }
     }

@@ -1,8 +1,10 @@
-//! Metrics of requests. Labels are resolved once: the hot path looks none up.
+//! Metrics of requests. Labels are resolved once: the hot path looks none up. Each core counts for itself.
 
 use std::time::Duration;
 
 use http::StatusCode;
+use linkseal_base::cores::PerCore;
+use linkseal_base::summed;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
 
 use super::router::RouteLabel;
@@ -17,10 +19,15 @@ const BUCKETS: [f64; 10] = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.005, 0.02
 /// The metrics of HTTP. Clones share the same counters.
 #[derive(Clone)]
 pub struct Metrics {
-    requests: [[IntCounter; CLASSES.len()]; ROUTES],
-    seconds: [Histogram; ROUTES],
+    answers: PerCore<Answers>,
     challenges: [IntCounter; Challenge::ALL.len()],
     upstream: upstream::Metrics,
+}
+
+/// The requests answered on one core.
+struct Answers {
+    requests: [[IntCounter; CLASSES.len()]; ROUTES],
+    seconds: [Histogram; ROUTES],
 }
 
 /// The result of a challenge request.
@@ -51,21 +58,21 @@ impl Metrics {
     /// # Errors
     /// They are registered already.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let requests = IntCounterVec::new(
-            Opts::new(
-                "linkseal_http_requests_total",
-                "Requests answered, by route and status class.",
-            ),
-            &["route", "status"],
-        )?;
-        let seconds = HistogramVec::new(
-            HistogramOpts::new(
-                "linkseal_http_request_seconds",
-                "Time from the end of a request's headers to its reply.",
-            )
-            .buckets(BUCKETS.to_vec()),
-            &["route"],
-        )?;
+        let requests = Opts::new(
+            "linkseal_http_requests_total",
+            "Requests answered, by route and status class.",
+        );
+        let seconds = HistogramOpts::new(
+            "linkseal_http_request_seconds",
+            "Time from the end of a request's headers to its reply.",
+        )
+        .buckets(BUCKETS.to_vec());
+        let requests = summed::register(registry, || IntCounterVec::new(requests.clone(), &["route", "status"]))?;
+        let seconds = summed::register(registry, || HistogramVec::new(seconds.clone(), &["route"]))?;
+        let answers = requests.with(&seconds, |requests, seconds| Answers {
+            requests: RouteLabel::ALL.map(|r| CLASSES.map(|c| requests.with_label_values(&[r.as_str(), c]))),
+            seconds: RouteLabel::ALL.map(|r| seconds.with_label_values(&[r.as_str()])),
+        });
         let challenges = IntCounterVec::new(
             Opts::new(
                 "linkseal_http01_challenges_total",
@@ -73,13 +80,10 @@ impl Metrics {
             ),
             &["result"],
         )?;
-        registry.register(Box::new(requests.clone()))?;
-        registry.register(Box::new(seconds.clone()))?;
         registry.register(Box::new(challenges.clone()))?;
         Ok(Self {
             upstream: upstream::Metrics::register(registry)?,
-            requests: RouteLabel::ALL.map(|r| CLASSES.map(|c| requests.with_label_values(&[r.as_str(), c]))),
-            seconds: RouteLabel::ALL.map(|r| seconds.with_label_values(&[r.as_str()])),
+            answers,
             challenges: Challenge::ALL.map(|c| challenges.with_label_values(&[c.as_str()])),
         })
     }
@@ -95,8 +99,9 @@ impl Metrics {
     )]
     pub(super) fn answered(&self, route: RouteLabel, status: StatusCode, took: Duration) {
         let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
-        self.requests[route as usize][class].inc();
-        self.seconds[route as usize].observe(took.as_secs_f64());
+        let answers = self.answers.here();
+        answers.requests[route as usize][class].inc();
+        answers.seconds[route as usize].observe(took.as_secs_f64());
     }
 
     #[allow(

@@ -1,7 +1,7 @@
 //! HTTP on the edge (docs/specification.md §4): from a connection to its replies.
 //!
-//! `server` drives a connection (`graceful`, `timeouts`, `activity`); `service` runs one request. `respond`
-//! reads the head once (`exchange`: the route is decided there), checks the host (`gate`) and calls the
+//! `server` serves a connection as `h1` or `h2`; `lifetime` drives it (`timeouts`, `activity`); `service` runs
+//! one request. `respond` reads the head once (`exchange`: the route is decided there), checks the host (`gate`) and calls the
 //! module that answers: `challenge`, `open`, `click`, `redirect`, `unsubscribe`, `well_known`, or `forward`
 //! for a back end ([`upstream`]). Links are checked by `verify`, their events written by `record`, links
 //! that lead nowhere answered by `fallback`.
@@ -19,8 +19,10 @@ mod fallback;
 mod forward;
 mod forwarded;
 mod gate;
-mod graceful;
+mod h1;
+mod h2;
 mod host;
+mod lifetime;
 mod metrics;
 mod one_click;
 mod open;

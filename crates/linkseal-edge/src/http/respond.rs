@@ -1,5 +1,6 @@
 //! One request: is its host served here, which route is it, and which module answers.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use http::{Method, StatusCode, request};
@@ -21,7 +22,7 @@ use super::upstream::Rule;
 use super::{challenge, click, fallback, open, redirect, unsubscribe, verify, well_known};
 
 /// Decides one request, as far as that goes without waiting.
-pub(super) fn respond(session: &Arc<Session>, parts: request::Parts, body: Incoming) -> Answer {
+pub(super) fn respond(session: &Rc<Session>, parts: request::Parts, body: Incoming) -> Answer {
     let settings = session.context.settings.load();
     let head = Head::new(parts, &settings.prefix);
     let label = head.route().label();
@@ -38,13 +39,13 @@ pub(super) fn respond(session: &Arc<Session>, parts: request::Parts, body: Incom
         }
         Gate::Answered(route, reply) => Answer::done(route, reply),
         Gate::Ask(_) if session.is_brief() => Answer::done(label, reply::come_again(&head.parts.headers)),
-        Gate::Ask(name) => Answer::pending(label, ask(Arc::clone(session), head, body, name)),
+        Gate::Ask(name) => Answer::pending(label, ask(Rc::clone(session), head, body, name)),
     }
 }
 
 /// A challenge, for any host and before anything else: a name that is being validated may not be known
 /// on this node yet.
-fn challenged(session: &Arc<Session>, head: &Head, token: &str) -> Answer {
+fn challenged(session: &Rc<Session>, head: &Head, token: &str) -> Answer {
     let (route, method) = (head.route(), &head.parts.method);
     let step = match route.allow().filter(|_| !route.allows(method)) {
         Some(allow) => Step::Done(reply::method_not_allowed(allow)),
@@ -57,7 +58,7 @@ fn challenged(session: &Arc<Session>, head: &Head, token: &str) -> Answer {
 }
 
 /// Port 80, for a name that is not in memory.
-async fn ask(session: Arc<Session>, head: Head, body: Incoming, name: DomainName) -> Reply {
+async fn ask(session: Rc<Session>, head: Head, body: Incoming, name: DomainName) -> Reply {
     let asking = ClientNetwork::of(network(session.connection.client.ip()));
     let entry = match session.context.admission.admit(&name, asking).await {
         Admitted::Yes(entry) => entry,
@@ -76,7 +77,7 @@ async fn ask(session: Arc<Session>, head: Head, body: Incoming, name: DomainName
 }
 
 /// A request to a domain, on a connection where it may be served.
-fn serve(session: &Arc<Session>, settings: &Settings, head: Head, body: Incoming, entry: &Arc<Entry>) -> Answer {
+fn serve(session: &Rc<Session>, settings: &Settings, head: Head, body: Incoming, entry: &Arc<Entry>) -> Answer {
     let x = Exchange::new(session, settings, &head, entry);
     let (route, method) = (route_on(&x), x.method());
     let label = head.route().label();
@@ -90,7 +91,7 @@ fn serve(session: &Arc<Session>, settings: &Settings, head: Head, body: Incoming
         if let Some(rule) = x.rule_for(route).filter(|_| !verify::is_ours(&x, route)) {
             return pass_on(session, head, body, entry, &rule);
         }
-        let (session, entry) = (Arc::clone(session), Arc::clone(entry));
+        let (session, entry) = (Rc::clone(session), Arc::clone(entry));
         return Answer::pending(label, unsubscribe::post(session, head, body, entry));
     }
     let own = match route {
@@ -101,7 +102,7 @@ fn serve(session: &Arc<Session>, settings: &Settings, head: Head, body: Incoming
             Some(meant) => redirect::answer(&x, meant),
             None if session.is_brief() => return Answer::done(label, reply::come_again(x.headers())),
             None => {
-                let (session, entry) = (Arc::clone(session), Arc::clone(entry));
+                let (session, entry) = (Rc::clone(session), Arc::clone(entry));
                 return Answer::pending(label, look_up(session, head, body, entry));
             }
         },
@@ -137,7 +138,7 @@ fn route_on<'r>(x: &Exchange<'r>) -> Route<&'r str> {
 }
 
 /// A stored redirect that is not in memory.
-async fn look_up(session: Arc<Session>, head: Head, body: Incoming, entry: Arc<Entry>) -> Reply {
+async fn look_up(session: Rc<Session>, head: Head, body: Incoming, entry: Arc<Entry>) -> Reply {
     let stored = match head.route() {
         Route::Redirect { slug } => redirect::look_up(&session, entry.name.as_str(), slug).await,
         _ => Ok(None),
@@ -165,10 +166,10 @@ async fn look_up(session: Arc<Session>, head: Head, body: Incoming, entry: Arc<E
 }
 
 /// To the back end of a rule. Boxed whole: what it takes must not take room in every connection.
-fn pass_on(session: &Arc<Session>, head: Head, body: Incoming, entry: &Arc<Entry>, rule: &Arc<Rule>) -> Answer {
+fn pass_on(session: &Rc<Session>, head: Head, body: Incoming, entry: &Arc<Entry>, rule: &Arc<Rule>) -> Answer {
     if session.is_brief() {
         return Answer::done(RouteLabel::Upstream, reply::come_again(&head.parts.headers));
     }
-    let (session, entry, rule) = (Arc::clone(session), Arc::clone(entry), Arc::clone(rule));
+    let (session, entry, rule) = (Rc::clone(session), Arc::clone(entry), Arc::clone(rule));
     Answer::pending(RouteLabel::Upstream, forward(session, head, body, entry, rule))
 }

@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::task::{self, Poll, ready};
 use std::time::Instant;
 
@@ -25,7 +25,7 @@ const MAX_FIELDS: usize = 100;
 
 /// Answers a request. What can be decided at once is decided before the future is made, so that the
 /// future holds the reply at most: every connection keeps room for one.
-pub(super) fn answer(session: &Arc<Session>, request: Request<Incoming>) -> ResponseFuture {
+pub(super) fn answer(session: &Rc<Session>, request: Request<Incoming>) -> ResponseFuture {
     let started = Instant::now();
     let session = InFlight::new(session, started);
     let (head, body) = request.into_parts();
@@ -90,12 +90,12 @@ impl Future for ResponseFuture {
 }
 
 /// Marks a request that is being answered, until it is dropped.
-struct InFlight(Arc<Session>);
+struct InFlight(Rc<Session>);
 
 impl InFlight {
-    fn new(session: &Arc<Session>, now: Instant) -> Self {
+    fn new(session: &Rc<Session>, now: Instant) -> Self {
         session.activity.request_began(now);
-        Self(Arc::clone(session))
+        Self(Rc::clone(session))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the requests of one connection share, and how long they may wait for its client.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -19,13 +20,18 @@ const YIELDS: usize = 8;
 pub(super) struct Session {
     pub(super) context: Arc<Context>,
     pub(super) connection: Connection,
-    pub(super) activity: Arc<Activity>,
+    pub(super) activity: Rc<Activity>,
 }
 
 impl Session {
     /// Whether it holds a place of the reserve: then it is answered from memory or told to retry.
     pub(super) fn is_brief(&self) -> bool {
         self.connection.presence.is_brief()
+    }
+
+    /// How close connections are to their bound, in percent.
+    pub(super) fn fullness(&self) -> u8 {
+        self.context.connections.fullness()
     }
 
     /// Room to wait for the body of a request. `None`: too many requests wait, of all clients, of this
@@ -37,7 +43,7 @@ impl Session {
         let place = self.context.bodies.try_enter(self.connection.client.ip())?;
         let before = self.activity.body_wait_began();
         let wait = BodyWait {
-            activity: Arc::clone(&self.activity),
+            activity: Rc::clone(&self.activity),
             place,
         };
         (before < BODIES_AT_FIRST || self.activity.has_answered()).then_some(wait)
@@ -46,7 +52,7 @@ impl Session {
 
 /// A request waits for its body, until this is dropped.
 pub(super) struct BodyWait {
-    activity: Arc<Activity>,
+    activity: Rc<Activity>,
     place: FairPlace,
 }
 

@@ -34,6 +34,22 @@ impl<IO> Encoded<IO> {
         }
     }
 
+    pub(super) fn get_ref(&self) -> &IO {
+        &self.io
+    }
+
+    /// Whether it has bytes to hand out without reading.
+    pub(super) fn has_pending(&self) -> bool {
+        !self.pending.get_ref().is_empty()
+    }
+
+    /// Hands bytes out again that were read and not used.
+    pub(super) fn put_back(&mut self, bytes: &[u8]) {
+        let at = usize::try_from(self.pending.position()).unwrap_or(usize::MAX);
+        let rest = self.pending.get_ref().get(at..).unwrap_or_default();
+        self.pending = io::Cursor::new([bytes, rest].concat());
+    }
+
     fn hand_out(&mut self, buf: &mut ReadBuf<'_>) {
         let at = usize::try_from(self.pending.position()).unwrap_or(usize::MAX);
         let rest = self.pending.get_ref().get(at..).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! Time limits of a connection without a timer per request: reads, writes and requests are counted
 //! ([`super::activity`]), and a slow tick checks whether anything has moved.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::activity::Activity;
@@ -17,6 +18,8 @@ const LAST_READ: Duration = Duration::from_millis(20);
 pub struct Timeouts {
     /// How often a connection is checked.
     pub tick: Duration,
+    /// How long an HTTP/1.1 connection is quiet before it gives its buffers back.
+    pub settle: Duration,
     /// From the first byte of a request to the end of its headers; also from accept to the first request.
     pub headers: Duration,
     /// Between two requests.
@@ -33,6 +36,8 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             tick: Duration::from_secs(5),
+            // Longer than between the images of one message.
+            settle: Duration::from_millis(500),
             // Enough for a handshake and a request of one packet on a train's network.
             headers: Duration::from_secs(15),
             // More than the 60 s after which common balancers and mail proxies close idle connections
@@ -58,7 +63,7 @@ pub(super) enum Verdict {
 
 /// Watches one connection.
 pub(super) struct Watch {
-    limits: Timeouts,
+    limits: Arc<Timeouts>,
     /// HTTP/2: bytes between requests may be settings, pings or windows, not the beginning of a request.
     multiplexed: bool,
     moves: u32,
@@ -70,9 +75,9 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(limits: Timeouts, multiplexed: bool) -> Self {
+    pub(super) fn new(limits: impl Into<Arc<Timeouts>>, multiplexed: bool) -> Self {
         Self {
-            limits,
+            limits: limits.into(),
             multiplexed,
             moves: 0,
             requests: 0,
@@ -82,13 +87,34 @@ impl Watch {
         }
     }
 
-    /// The interval, shorter once the connection is being closed.
+    /// The interval while a connection is driven.
     pub(super) fn tick(&self) -> Duration {
-        self.limits.tick
+        let tick = self.long_tick();
+        if self.multiplexed {
+            tick
+        } else {
+            tick.min(self.limits.settle)
+        }
     }
 
-    /// To be called after each [`Watch::tick`]. `fullness`: open connections in percent of the bound.
-    pub(super) fn look(&mut self, activity: &Activity, fullness: u8) -> Verdict {
+    /// The interval while a connection that is at rest waits; shorter once it is being closed.
+    pub(super) fn long_tick(&self) -> Duration {
+        if self.closing {
+            self.limits.tick.min(self.limits.farewell / 2)
+        } else {
+            self.limits.tick
+        }
+    }
+
+    /// Whether an HTTP/1.1 connection may give its buffers back: nothing is in flight, and it has been
+    /// quiet for a while.
+    pub(super) fn is_at_rest(&self, activity: &Activity) -> bool {
+        !self.multiplexed && !self.closing && self.quiet >= self.limits.settle && activity.is_at_rest()
+    }
+
+    /// To be called when a tick has passed. `passed`: how long it was; `fullness`: open connections in
+    /// percent of the bound.
+    pub(super) fn look(&mut self, activity: &Activity, passed: Duration, fullness: u8) -> Verdict {
         let now = activity.snapshot();
         let (requests, busy) = (now.requests, now.busy);
         // Between requests only a complete request counts, not single bytes.
@@ -102,10 +128,11 @@ impl Watch {
             self.quiet = Duration::ZERO;
             return Verdict::Fine;
         }
-        self.quiet += self.limits.tick;
+        self.quiet += passed;
         let slow = requests == 0 || self.closing || partial;
         let limit = match (busy, slow) {
             (true, _) => self.limits.stall,
+            (false, true) if self.closing => self.pressed(self.limits.farewell, fullness),
             (false, true) => self.pressed(self.limits.headers, fullness),
             (false, false) => self.pressed(self.limits.idle, fullness),
         };
@@ -151,8 +178,6 @@ impl Watch {
     fn closing(&mut self) {
         self.closing = true;
         self.quiet = Duration::ZERO;
-        self.limits.headers = self.limits.farewell;
-        self.limits.tick = self.limits.tick.min(self.limits.farewell / 2);
     }
 
     /// A bound under pressure: it shrinks from 90 % fullness on, so that connections that have been idle the
@@ -160,7 +185,7 @@ impl Watch {
     fn pressed(&self, bound: Duration, fullness: u8) -> Duration {
         match 100u8.saturating_sub(fullness) {
             10.. => bound,
-            left => (bound * u32::from(left) / 10).max(self.limits.tick),
+            left => (bound * u32::from(left) / 10).max(self.long_tick()),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! leave a list.
 
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -48,7 +49,7 @@ pub(super) fn ask(x: &Exchange<'_>, tenant: Option<&str>, token: &str) -> Option
 }
 
 /// POST: from a mail program's button (RFC 8058 §3.2) or the page's own form.
-pub(super) async fn post(session: Arc<Session>, head: Head, body: Incoming, entry: Arc<Entry>) -> Reply {
+pub(super) async fn post(session: Rc<Session>, head: Head, body: Incoming, entry: Arc<Entry>) -> Reply {
     let head = head.slim(&KEPT);
     // The token first: the body is waited for only where it is right.
     {

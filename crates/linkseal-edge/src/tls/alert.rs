@@ -64,7 +64,7 @@ pub async fn send_and_close<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO, aler
 mod tests {
     use super::*;
 
-    #[tokio::test]
+    #[tokio::test(flavor = "local")]
     async fn the_bytes_are_those_of_the_rfc() {
         assert_eq!(UNRECOGNIZED_NAME[6], u8::from(AlertDescription::UnrecognisedName));
         assert_eq!(fatal(AlertDescription::UnrecognisedName), UNRECOGNIZED_NAME);

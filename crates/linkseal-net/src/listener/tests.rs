@@ -25,7 +25,7 @@ async fn one_listener_accepts_ipv4_and_ipv6_and_reports_both_ends() {
     let bound = bind(Listener::Http, any("[::]:0")).unwrap();
     let port = bound.local_addr().port();
     let (tasks, (sender, mut accepted)) = (Tasks::new(), mpsc::channel(2));
-    tasks.spawn(bound.run(tasks.token().clone(), move |a| sender.try_send(a).unwrap()));
+    tasks.spawn(only(bound).run(tasks.token().clone(), move |a| sender.try_send(a).unwrap()));
     for host in ["127.0.0.1", "[::1]"] {
         let to = any(&format!("{host}:{port}"));
         let client = TcpStream::connect(to).await.unwrap();
@@ -50,7 +50,7 @@ async fn connections_queued_when_a_listener_stops_are_served() {
     let stop = CancellationToken::new();
     stop.cancel();
     let mut served = Vec::new();
-    bound.run(stop, |accepted| served.push(accepted)).await;
+    only(bound).run(stop, |accepted| served.push(accepted)).await;
     let peers: Vec<_> = served.iter().map(|a| a.peer).collect();
     let made: Vec<_> = clients.iter().map(|c| c.local_addr().unwrap()).collect();
     assert_eq!(peers, made);
@@ -79,7 +79,7 @@ async fn an_inherited_socket_refuses_no_connection_across_a_restart() {
         let elsewhere = inherited.bind(Listener::Https, other).unwrap();
         assert_ne!(elsewhere.local_addr(), address, "another address is bound");
         let (tasks, (sender, mut accepted)) = (Tasks::new(), mpsc::channel(8));
-        tasks.spawn(bound.run(tasks.token().clone(), move |a| sender.try_send(a).unwrap()));
+        tasks.spawn(only(bound).run(tasks.token().clone(), move |a| sender.try_send(a).unwrap()));
         // Connections that came while nothing ran were queued, and are served.
         for client in waiting.drain(..) {
             let client: TcpStream = client;
@@ -127,4 +127,9 @@ async fn accepting_survives_a_lack_of_descriptors() {
         started.elapsed() >= 2 * REST,
         "a lack of descriptors causes a pause, an aborted connection does not"
     );
+}
+
+/// For one runtime.
+fn only(bound: Bound) -> Shared {
+    bound.share(1).unwrap().pop().unwrap()
 }

@@ -4,6 +4,7 @@ mod location;
 mod response;
 
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ const TRY_AGAIN: Duration = Duration::from_millis(50);
 
 /// Passes a request to the back end of a rule, and the response back.
 pub(super) async fn forward(
-    session: Arc<Session>,
+    session: Rc<Session>,
     head: Head,
     body: Incoming,
     entry: Arc<Entry>,
@@ -58,7 +59,7 @@ pub(super) async fn forward(
 }
 
 async fn attempt(
-    session: &Arc<Session>,
+    session: &Rc<Session>,
     head: &Head,
     body: Incoming,
     authority: &str,
@@ -118,7 +119,7 @@ async fn attempt(
 }
 
 /// Reads the beginning of the body before a place at the back end is taken.
-async fn read_first(session: &Arc<Session>, rule: &Rule, upload: &mut Upload) -> Result<(), Failure> {
+async fn read_first(session: &Rc<Session>, rule: &Rule, upload: &mut Upload) -> Result<(), Failure> {
     let mut read = pin!(upload.read_first(rule.idle_timeout));
     let read = match if_arrived(read.as_mut()).await {
         Some(read) => read,

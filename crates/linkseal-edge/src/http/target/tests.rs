@@ -107,7 +107,7 @@ fn a_target_of_http2_is_spelled_as_over_http1() {
     assert_eq!(encoded("/\u{7f}?\u{7f}").as_deref(), Some("/%7F?%7F"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_small_buffer_gets_it_piece_by_piece() {
     let target = "\"".repeat(1000);
     let stream = format!("GET /{target} HTTP/1.1\r\n\r\nGET /< HTTP/1.1\r\n\r\n");

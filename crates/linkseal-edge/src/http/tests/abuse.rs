@@ -30,7 +30,7 @@ async fn connect(edge: &Edge, client: &str) -> http2::SendRequest<Endless> {
     connection.client = client.parse().unwrap();
     let io = TokioIo::new(edge.accept(connection));
     let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
-    edge.context.tasks.spawn(connection);
+    edge.tasks.spawn(connection);
     sender
 }
 
@@ -40,7 +40,7 @@ fn post(path: &str) -> Request<Endless> {
         .unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_wrong_token_is_answered_before_its_body() {
     let edge = Edge::new();
     let mut sender = connect(&edge, "198.51.100.7:1").await;
@@ -57,7 +57,7 @@ async fn a_wrong_token_is_answered_before_its_body() {
     assert_eq!(&answer, b"HTTP/1.1 404");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn bodies_that_never_come_have_a_share_and_a_bystander_unsubscribes() {
     let edge = Edge::new();
     let path = unsubscribe();
@@ -92,7 +92,7 @@ async fn bodies_that_never_come_have_a_share_and_a_bystander_unsubscribes() {
     drop(waiting);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_new_connection_waits_for_few_bodies() {
     let edge = Edge::with(|_| {}, |c| c.bodies = FairRoom::new(1_000, 1_000));
     let path = unsubscribe();
@@ -116,7 +116,7 @@ async fn full_of_bodies(
         let mut sender = connect(edge, &format!("198.51.{n}.1:1")).await;
         for _ in 0..8 {
             let answer = sender.send_request(post(path));
-            answers.push(edge.context.tasks.spawn(async move { answer.await.unwrap().status() }));
+            answers.push(edge.tasks.spawn(async move { answer.await.unwrap().status() }));
         }
         senders.push(sender);
     }
@@ -129,7 +129,7 @@ async fn full_of_bodies(
     (senders, answers)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_body_that_has_arrived_needs_no_room_and_a_later_one_gets_some() {
     let edge = Edge::with(|_| {}, |c| c.bodies = FairRoom::new(64, 16));
     let path = unsubscribe();
@@ -173,7 +173,7 @@ async fn on_reserve(edge: &Edge, request: &str) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn the_reserve_serves_only_what_needs_no_waiting() {
     let rules = vec![upstream::rule("/old/", "http://192.0.2.1:9")];
     let metrics = crate::http::upstream::Metrics::register(&prometheus::Registry::new()).unwrap();
@@ -207,7 +207,7 @@ async fn the_reserve_serves_only_what_needs_no_waiting() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_connection_of_the_reserve_is_short() {
     let edge = Edge::with(|_| {}, |c| c.brief = Duration::from_millis(50));
     let half = format!("GET / HTTP/1.1\r\nHost: {CUSTOMER}\r\nX-A: ");
@@ -225,7 +225,7 @@ async fn a_connection_of_the_reserve_is_short() {
     tokio::time::timeout(LONG, dribble).await.expect("it is closed");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_head_of_many_fields_is_refused_in_both_versions() {
     let edge = Edge::new();
     for via in BOTH {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn challenges_are_answered_for_any_host() {
     let edge = Edge::new();
     let path = "/.well-known/acme-challenge/abc-DEF_123";
@@ -38,7 +38,7 @@ async fn challenges_are_answered_for_any_host() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_stand_in_certificate_serves_challenges_only() {
     let edge = Edge::new();
     let mut connection = edge.connection(Via::H1(Some(PENDING)));
@@ -56,7 +56,7 @@ async fn a_stand_in_certificate_serves_challenges_only() {
 
 /// A network that floods the older system with challenges neither delays the CA's own request for long nor
 /// causes a wrong answer to it.
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_flood_of_challenges_does_not_keep_the_older_system_from_the_ca() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
@@ -69,8 +69,8 @@ async fn a_flood_of_challenges_does_not_keep_the_older_system_from_the_ca() {
     );
     let arrived = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&arrived);
-    let tasks = edge.context.tasks.clone();
-    edge.context.tasks.spawn(async move {
+    let tasks = edge.tasks.clone();
+    edge.tasks.spawn(async move {
         while let Ok((mut io, _)) = listener.accept().await {
             let count = Arc::clone(&count);
             tasks.spawn(async move {
@@ -114,7 +114,7 @@ async fn a_flood_of_challenges_does_not_keep_the_older_system_from_the_ca() {
     assert_eq!(arrived.load(Ordering::Relaxed), 9, "of the flood, its own share");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn challenges_without_an_order_of_ours_go_to_the_upstream() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}/old", listener.local_addr().unwrap());
@@ -126,7 +126,7 @@ async fn challenges_without_an_order_of_ours_go_to_the_upstream() {
         },
     );
     let (heard, mut seen) = tokio::sync::mpsc::channel(8);
-    edge.context.tasks.spawn(async move {
+    edge.tasks.spawn(async move {
         for answer in [
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nolder",
             "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",

@@ -5,7 +5,7 @@ use super::*;
 /// Shorter than any time limit of a connection, but long enough for a busy machine.
 const SOON: Duration = Duration::from_secs(10);
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_drain_ends_idle_connections_gracefully() {
     for first in [
         &b""[..],
@@ -25,7 +25,7 @@ async fn a_drain_ends_idle_connections_gracefully() {
     let edge = Edge::new();
     let io = TokioIo::new(edge.connect(BOTH[1]));
     let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
-    let connection = edge.context.tasks.spawn(connection);
+    let connection = edge.tasks.spawn(connection);
     let request = || {
         Request::get(format!("https://{CUSTOMER}/robots.txt"))
             .body(Full::<Bytes>::default())
@@ -58,7 +58,7 @@ fn is_last_answer(answer: &str) -> bool {
     statuses.iter().any(|s| answer.starts_with(s)) && answer.contains("\r\nconnection: close\r\n")
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn in_a_drain_the_first_request_of_a_connection_is_still_answered() {
     for via in [Via::Http, BOTH[0]] {
         // Whether the drain came before the connection, before its request, or in the middle of it.
@@ -81,13 +81,13 @@ async fn in_a_drain_the_first_request_of_a_connection_is_still_answered() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn in_a_drain_the_first_request_of_an_http2_connection_is_still_answered() {
     let edge = Edge::new();
     edge.drain.cancel();
     let io = TokioIo::new(edge.connect(BOTH[1]));
     let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
-    let connection = edge.context.tasks.spawn(connection);
+    let connection = edge.tasks.spawn(connection);
     let request = Request::get(format!("https://{CUSTOMER}/robots.txt"))
         .body(Full::<Bytes>::default())
         .unwrap();
@@ -103,7 +103,7 @@ async fn in_a_drain_the_first_request_of_an_http2_connection_is_still_answered()
 }
 
 /// Bytes that are in the socket's buffer, not yet noticed by this side.
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn received_requests_are_answered_before_a_connection_is_closed() {
     use std::io::Write as _;
     for evicted in [false, true] {
@@ -115,9 +115,7 @@ async fn received_requests_are_answered_before_a_connection_is_closed() {
             let (context, drain) = (Arc::clone(&edge.context), edge.drain.clone());
             let connection = edge.connection(Via::Http);
             let presence = Arc::clone(&connection.presence);
-            edge.context
-                .tasks
-                .spawn(async move { serve(server, connection, &context, drain).await });
+            edge.tasks.spawn_local(serve(server, connection, &context, drain));
             let answers = client.try_clone().unwrap();
             answers.set_nonblocking(true).unwrap();
             let mut answers = tokio::net::TcpStream::from_std(answers).unwrap();
@@ -139,18 +137,19 @@ async fn received_requests_are_answered_before_a_connection_is_closed() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn slow_clients_are_closed() {
     let brief = |c: &mut Context| {
         let tick = Duration::from_millis(20);
-        c.timeouts = Timeouts {
+        c.timeouts = Arc::new(Timeouts {
             tick,
+            settle: tick,
             headers: tick * 3,
             idle: tick * 6,
             stall: tick * 9,
             body: tick * 3,
             farewell: tick * 2,
-        };
+        });
     };
     for (via, said) in [
         (BOTH[0], &b""[..]),
@@ -175,7 +174,7 @@ async fn slow_clients_are_closed() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_connection_takes_little_memory() {
     let edge = Edge::new();
     let (_client, server) = tokio::io::duplex(64);
@@ -184,7 +183,7 @@ async fn a_connection_takes_little_memory() {
     assert!(size_of_val(&serving) <= 640, "{} bytes", size_of_val(&serving));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn requests_are_counted_by_route_and_class() {
     let registry = prometheus::Registry::new();
     let metrics = Metrics::register(&registry).unwrap();

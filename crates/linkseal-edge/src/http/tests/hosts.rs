@@ -2,7 +2,7 @@
 
 use super::*;
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn files_at_fixed_paths() {
     for via in BOTH {
         let edge = Edge::new();
@@ -38,7 +38,7 @@ async fn files_at_fixed_paths() {
     assert_eq!(none.status, StatusCode::NOT_FOUND);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn healthz_answers_for_the_edge_only() {
     let edge = Edge::new();
     for (via, host) in [
@@ -77,7 +77,7 @@ async fn healthz_answers_for_the_edge_only() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn head_has_the_headers_of_get_and_other_methods_are_named() {
     for via in BOTH {
         let edge = Edge::new();
@@ -130,7 +130,7 @@ async fn head_has_the_headers_of_get_and_other_methods_are_named() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn another_host_than_the_certificates_is_misdirected() {
     let edge = Edge::new();
     for via in BOTH {
@@ -164,7 +164,7 @@ async fn another_host_than_the_certificates_is_misdirected() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_removed_domain_is_not_served_on_open_connections() {
     let edge = Edge::new();
     let connection = edge.connection(BOTH[0]);
@@ -180,7 +180,7 @@ async fn a_removed_domain_is_not_served_on_open_connections() {
     assert!(text.starts_with("HTTP/1.1 421"), "{text}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn requests_without_one_clear_host_are_bad() {
     let edge = Edge::new();
     for (head, status) in [

@@ -151,7 +151,7 @@ async fn is_answered(edge: &Edge, link: &Spelled, path: &str, nth: u128) -> bool
 fn agree(prefix: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()
+        .build_local(Default::default())
         .unwrap();
     let edge = runtime.block_on(async {
         let edge = Edge::with(|s| s.prefix = prefix.to_owned(), |_| {});
@@ -203,7 +203,7 @@ fn the_inspector_and_the_edge_agree_below_a_prefix() {
     agree("/e");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn appended_text_is_reported() {
     let edge = Edge::new();
     for appended in APPENDED {

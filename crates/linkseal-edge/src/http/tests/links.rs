@@ -2,7 +2,7 @@
 
 use super::*;
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn an_open_is_the_pixel_and_one_event() {
     for (via, version) in BOTH.into_iter().zip(["HTTP/1.1", "HTTP/2"]) {
         let edge = Edge::new();
@@ -40,7 +40,7 @@ async fn an_open_is_the_pixel_and_one_event() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn an_answer_waits_for_the_disk_if_configured() {
     let dir = tempfile::tempdir().unwrap();
     for via in BOTH {
@@ -51,7 +51,7 @@ async fn an_answer_waits_for_the_disk_if_configured() {
     assert_eq!(events_in(dir.path()).len(), 2);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_closed_journal_breaks_no_redirect() {
     let edge = Edge::new();
     edge.context.recorder.journal().close(Duration::from_secs(30));
@@ -62,7 +62,7 @@ async fn a_closed_journal_breaks_no_redirect() {
     assert!(edge.events().is_empty());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_bad_open_is_the_same_pixel_and_no_event() {
     for via in BOTH {
         let edge = Edge::new();
@@ -84,7 +84,7 @@ async fn a_bad_open_is_the_same_pixel_and_no_event() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_click_goes_to_its_destination() {
     for via in BOTH {
         let edge = Edge::new();
@@ -116,7 +116,7 @@ async fn a_click_goes_to_its_destination() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn text_appended_to_a_link_does_not_break_it() {
     for via in BOTH {
         let edge = Edge::new();
@@ -162,7 +162,7 @@ async fn text_appended_to_a_link_does_not_break_it() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn raw_bytes_that_mailers_send_in_a_target_are_encoded() {
     let edge = Edge::new();
     let click = click("acme", "https://example.com/");
@@ -210,7 +210,7 @@ async fn raw_bytes_that_mailers_send_in_a_target_are_encoded() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_path_may_be_respelled() {
     let edge = Edge::new();
     let token = click("acme", "https://example.com/").split_off(3);
@@ -228,7 +228,7 @@ async fn a_path_may_be_respelled() {
     assert_eq!(got.header(LOCATION), "https://example.com/");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_changed_token_stays_wrong_whatever_was_appended() {
     let edge = Edge::new();
     let path = click("acme", "https://example.com/");
@@ -255,7 +255,7 @@ async fn a_changed_token_stays_wrong_whatever_was_appended() {
     assert!(edge.events().is_empty());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_bad_click_leads_to_the_fallback_or_a_page() {
     for via in BOTH {
         let edge = Edge::new();
@@ -311,7 +311,7 @@ async fn a_bad_click_leads_to_the_fallback_or_a_page() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn unsubscribing_takes_a_post() {
     for via in BOTH {
         let edge = Edge::new();
@@ -361,7 +361,7 @@ async fn unsubscribing_takes_a_post() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn tenants_without_a_domain_use_edge_name() {
     for via in [Via::H1(Some(EDGE)), Via::H2(Some(EDGE)), Via::H2(None)] {
         let edge = Edge::new();
@@ -383,7 +383,7 @@ async fn tenants_without_a_domain_use_edge_name() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_prefix_is_honoured() {
     let edge = Edge::with(|s| s.prefix = "/track".into(), |_| {});
     let path = click("acme", "https://example.com/");
@@ -394,7 +394,7 @@ async fn a_prefix_is_honoured() {
     assert_eq!(edge.get(BOTH[0], CUSTOMER, &path).await.status, StatusCode::NOT_FOUND);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_revoked_keys_links_lead_to_the_fallback() {
     let edge = Edge::new();
     let path = click("acme", "https://example.com/");

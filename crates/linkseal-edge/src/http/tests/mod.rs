@@ -75,6 +75,7 @@ struct Edge {
     admission: Arc<OnlyPending>,
     dir: tempfile::TempDir,
     drain: CancellationToken,
+    tasks: Tasks,
     /// The control plane's answer.
     lookups: std::sync::Mutex<Option<tokio::sync::mpsc::Receiver<Lookup>>>,
 }
@@ -180,9 +181,8 @@ impl Edge {
             clock,
             metrics: Metrics::register(&metrics).unwrap(),
             draining: Arc::new(AtomicBool::new(false)),
-            timeouts: Timeouts::default(),
+            timeouts: Arc::default(),
             brief: BRIEF,
-            tasks: Tasks::new(),
         };
         context(&mut made);
         Self {
@@ -190,6 +190,7 @@ impl Edge {
             admission,
             dir,
             drain: CancellationToken::new(),
+            tasks: Tasks::new(),
             lookups: std::sync::Mutex::new(Some(lookups)),
         }
     }
@@ -224,9 +225,7 @@ impl Edge {
     fn accept(&self, connection: Connection) -> DuplexStream {
         let (client, server) = tokio::io::duplex(64 * 1024);
         let (context, drain) = (Arc::clone(&self.context), self.drain.clone());
-        self.context
-            .tasks
-            .spawn(async move { serve(server, connection, &context, drain).await });
+        self.tasks.spawn_local(serve(server, connection, &context, drain));
         client
     }
 
@@ -237,12 +236,12 @@ impl Edge {
             let path = request.uri().clone();
             *request.uri_mut() = format!("https://{host}{path}").parse().unwrap();
             let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
-            self.context.tasks.spawn(connection);
+            self.tasks.spawn(connection);
             sender.send_request(request).await.unwrap()
         } else {
             request.headers_mut().insert(HOST, host.parse().unwrap());
             let (mut sender, connection) = http1::handshake(io).await.unwrap();
-            self.context.tasks.spawn(connection);
+            self.tasks.spawn(connection);
             sender.send_request(request).await.unwrap()
         };
         let (head, body) = response.into_parts();

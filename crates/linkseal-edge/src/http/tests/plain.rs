@@ -2,7 +2,7 @@
 
 use super::*;
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn plain_http_redirects_to_https_where_that_works() {
     let edge = Edge::new();
     let got = edge
@@ -51,7 +51,7 @@ async fn plain_http_redirects_to_https_where_that_works() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn requests_that_a_cdn_took_over_https_are_served() {
     let edge = Edge::new();
     let path = click("acme", "https://example.com/");
@@ -79,7 +79,7 @@ async fn requests_that_a_cdn_took_over_https_are_served() {
     assert_eq!(edge.events().len(), 4);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn plain_http_serves_links_while_a_certificate_is_pending() {
     let edge = Edge::new();
     let path = click("acme", "https://example.com/");
@@ -106,7 +106,7 @@ async fn plain_http_serves_links_while_a_certificate_is_pending() {
     assert_eq!(edge.admission.asked.load(Ordering::Relaxed), 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn while_the_registry_loads_admission_is_asked() {
     let edge = Edge::with(|_| {}, |c| c.registry = Registry::new());
     let path = click("acme", "https://example.com/");

@@ -20,7 +20,7 @@ pub(super) fn store(edge: &Edge, rows: &[(&str, &str, &str, Option<Timestamp>)])
         .collect();
     let asked = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&asked);
-    edge.context.tasks.spawn_until_stop(async move {
+    edge.tasks.spawn_until_stop(async move {
         while let Some(lookup) = lookups.recv().await {
             count.fetch_add(1, Ordering::Relaxed);
             let of = |domain: &str| {
@@ -37,7 +37,7 @@ pub(super) fn store(edge: &Edge, rows: &[(&str, &str, &str, Option<Timestamp>)])
     asked
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_stored_redirect_is_followed_and_recorded() {
     for via in BOTH {
         let edge = Edge::new();
@@ -93,7 +93,7 @@ async fn a_stored_redirect_is_followed_and_recorded() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn unknown_and_expired_slugs_get_the_fallback() {
     let fallback = "https://platform.example/broken";
     let edge = Edge::with(|s| s.fallback_url = Some(fallback.into()), |_| {});
@@ -141,7 +141,7 @@ async fn unknown_and_expired_slugs_get_the_fallback() {
     assert_eq!(edge.events().len(), 3);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn text_appended_to_a_slug_does_not_break_it() {
     let edge = Edge::new();
     store(
@@ -182,7 +182,7 @@ async fn text_appended_to_a_slug_does_not_break_it() {
     assert!(events.iter().rev().skip(1).all(|e| e["slug"] == "sommer"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_failed_look_up_is_not_answered_as_an_unknown_slug() {
     let edge = Edge::with(|s| s.fallback_url = Some("https://platform.example/".into()), |_| {});
     // The store cannot be read: look-ups get no answer.
@@ -197,7 +197,7 @@ async fn a_failed_look_up_is_not_answered_as_an_unknown_slug() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_flood_of_slugs_costs_another_network_nothing() {
     let edge = Edge::new();
     // The control plane is slow: look-ups wait.
@@ -248,7 +248,7 @@ async fn a_flood_of_slugs_costs_another_network_nothing() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_killed_link_gets_a_warning_and_its_event_says_so() {
     for (kind, value) in [
         (KillKind::Tenant, "acme"),
@@ -305,7 +305,7 @@ async fn a_killed_link_gets_a_warning_and_its_event_says_so() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn another_tenants_message_and_host_are_not_killed() {
     let edge = Edge::new();
     let all = [
@@ -321,7 +321,7 @@ async fn another_tenants_message_and_host_are_not_killed() {
     assert_eq!(edge.get(BOTH[0], CUSTOMER, &forged).await.status, StatusCode::NOT_FOUND);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn links_expire_at_max_age() {
     // The tests' links are ten minutes old.
     let edge = Edge::with(|s| s.max_age = Some(Duration::from_secs(900)), |_| {});
@@ -345,7 +345,7 @@ async fn links_expire_at_max_age() {
 
 /// Every kind of redirect with every kind of switch: none leads to a killed host, none of a killed tenant
 /// redirects at all.
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn no_redirect_leads_to_a_killed_destination() {
     const HOSTS: [&str; 4] = ["shop.example", "own.example", "all.example", "stored.example"];
     let url = |host: &str| format!("https://login.{host}/x");
@@ -416,7 +416,7 @@ async fn no_redirect_leads_to_a_killed_destination() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn fallbacks_of_two_domains_do_not_loop() {
     for path in ["/c/zz", "/C/zz", "/r/none", "/%63/zz"] {
         let edge = Edge::new();

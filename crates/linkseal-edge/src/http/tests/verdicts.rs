@@ -35,7 +35,7 @@ fn events_of(edge: &Edge, kind: &str) -> Vec<Value> {
 async fn connected(edge: &Edge) -> http2::SendRequest<Full<Bytes>> {
     let io = TokioIo::new(edge.connect(BOTH[1]));
     let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
-    edge.context.tasks.spawn(connection);
+    edge.tasks.spawn(connection);
     sender
 }
 
@@ -48,7 +48,7 @@ async fn location(sender: &mut http2::SendRequest<Full<Bytes>>, path: &str) -> S
     response.headers()[LOCATION].to_str().unwrap().to_owned()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_burst_over_all_links_is_a_scanners_and_every_redirect_is_served() {
     const LINKS: u16 = 8;
     // A busy machine may need more than a second; then it was no burst, and is repeated.
@@ -91,7 +91,7 @@ async fn a_burst_over_all_links_is_a_scanners_and_every_redirect_is_served() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn people_behind_one_address_stay_people() {
     let edge = Edge::new();
     let mut sender = connected(&edge).await;
@@ -104,7 +104,7 @@ async fn people_behind_one_address_stay_people() {
     assert!(events_of(&edge, "verdict.corrected").is_empty());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_changed_token_just_before_the_right_one_is_a_gateways() {
     for via in BOTH {
         let edge = Edge::new();
@@ -130,7 +130,7 @@ async fn a_changed_token_just_before_the_right_one_is_a_gateways() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn known_networks_are_named_and_clients_that_opted_out_leave_no_trace() {
     let edge = Edge::new();
     let file = edge.dir.path().join("networks.txt");

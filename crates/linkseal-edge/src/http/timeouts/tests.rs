@@ -17,7 +17,7 @@ fn limits() -> Timeouts {
 /// How many ticks until the verdict is not `Fine`, and the verdict.
 fn until(watch: &mut Watch, activity: &Activity) -> (u32, Verdict) {
     for tick in 1..100 {
-        match watch.look(activity, 0) {
+        match watch.look(activity, watch.long_tick(), 0) {
             Verdict::Fine => {}
             found => return (tick, found),
         }
@@ -32,10 +32,10 @@ fn a_silent_or_slow_client_gets_the_headers_limit() {
     let mut watch = Watch::new(limits(), false);
     for _ in 0..1 {
         activity.moved();
-        assert_eq!(watch.look(&activity, 0), Verdict::Fine);
+        assert_eq!(watch.look(&activity, watch.long_tick(), 0), Verdict::Fine);
     }
     activity.moved();
-    assert_eq!(watch.look(&activity, 0), Verdict::Stuck);
+    assert_eq!(watch.look(&activity, watch.long_tick(), 0), Verdict::Stuck);
 }
 
 #[test]
@@ -44,16 +44,16 @@ fn an_idle_connection_closes_in_order_and_a_half_request_does_not_keep_it() {
     let mut watch = Watch::new(limits(), false);
     activity.request_began(Instant::now());
     activity.request_ended();
-    assert_eq!(watch.look(&activity, 0), Verdict::Fine);
+    assert_eq!(watch.look(&activity, watch.long_tick(), 0), Verdict::Fine);
     assert_eq!(until(&mut watch, &activity), (4, Verdict::Idle));
     assert_eq!(until(&mut watch, &activity), (2, Verdict::Stuck));
 
     let mut watch = Watch::new(limits(), false);
     activity.request_began(Instant::now());
     activity.request_ended();
-    assert_eq!(watch.look(&activity, 0), Verdict::Fine);
+    assert_eq!(watch.look(&activity, watch.long_tick(), 0), Verdict::Fine);
     for _ in 0..3 {
-        assert_eq!(watch.look(&activity, 0), Verdict::Fine);
+        assert_eq!(watch.look(&activity, watch.long_tick(), 0), Verdict::Fine);
     }
     // The first tick sees the beginning: the request has its whole time from there.
     activity.bytes_came();
@@ -62,7 +62,7 @@ fn an_idle_connection_closes_in_order_and_a_half_request_does_not_keep_it() {
     let mut multiplexed = Watch::new(limits(), true);
     activity.request_began(Instant::now());
     activity.request_ended();
-    assert_eq!(multiplexed.look(&activity, 0), Verdict::Fine);
+    assert_eq!(multiplexed.look(&activity, multiplexed.long_tick(), 0), Verdict::Fine);
     activity.bytes_came();
     assert_eq!(until(&mut multiplexed, &activity), (4, Verdict::Idle));
 }
@@ -74,7 +74,7 @@ fn a_request_may_take_long_while_there_is_progress() {
     activity.request_began(Instant::now());
     for _ in 0..50 {
         activity.moved();
-        assert_eq!(watch.look(&activity, 0), Verdict::Fine);
+        assert_eq!(watch.look(&activity, watch.long_tick(), 0), Verdict::Fine);
     }
     assert_eq!(until(&mut watch, &activity), (3, Verdict::Stuck));
 }
@@ -113,10 +113,10 @@ fn under_pressure_the_longest_idle_go_first() {
         if !partial {
             activity.request_began(Instant::now());
             activity.request_ended();
-            assert_eq!(watch.look(&activity, fullness), Verdict::Fine);
+            assert_eq!(watch.look(&activity, watch.long_tick(), fullness), Verdict::Fine);
         }
         (1..100)
-            .find(|_| watch.look(&activity, fullness) != Verdict::Fine)
+            .find(|_| watch.look(&activity, watch.long_tick(), fullness) != Verdict::Fine)
             .unwrap()
     };
     for (fullness, idle, head) in [
@@ -142,7 +142,7 @@ fn a_closing_connection_has_a_moment_left_however_long_it_was_idle() {
     activity.request_began(Instant::now());
     activity.request_ended();
     for _ in 0..4 {
-        assert_eq!(watch.look(&activity, 0), Verdict::Fine);
+        assert_eq!(watch.look(&activity, watch.long_tick(), 0), Verdict::Fine);
     }
     watch.closing();
     let farewell = limits().farewell;

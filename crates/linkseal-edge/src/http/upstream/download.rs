@@ -1,8 +1,10 @@
 //! A response's body on its way to the client, as fast as the client reads. The place at the back end is
 //! given back as soon as the last byte is here.
 
+use std::cell::Cell;
 use std::fmt;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -25,8 +27,13 @@ pub(in crate::http) struct Download {
     left: Option<u64>,
     /// Set while the reader waits for the back end.
     waiting: Option<BackendWait>,
-    activity: Arc<Activity>,
+    activity: Rc<Activity>,
+    ongoing: Ongoing,
 }
+
+/// Marks the client's connection as busy. Shared with the task that fills the pipe, which ends it when it
+/// drops the client.
+type Ongoing = Rc<Cell<Option<StreamingBody>>>;
 
 /// A body that comes from a back end, and what is held for it.
 pub(in crate::http) struct Source {
@@ -39,42 +46,48 @@ pub(in crate::http) struct Source {
 }
 
 impl Download {
-    pub(in crate::http) fn new(source: Source, activity: &Arc<Activity>) -> Self {
+    pub(in crate::http) fn new(source: Source, activity: &Rc<Activity>) -> Self {
         let ended = source.body.is_end_stream();
         let left = source.body.size_hint().exact();
+        let ongoing = Ongoing::default();
         let pipe = if ended {
             source.ended();
             None
         } else {
-            let pipe = Arc::new(Pipe::new(StreamingBody::new(activity)));
-            let tasks = source.backend.tasks.clone();
-            tasks.spawn_until_stop(source.fill(Arc::clone(&pipe)));
+            ongoing.set(Some(StreamingBody::new(activity)));
+            let (pipe, tasks) = (Arc::<Pipe>::default(), source.backend.tasks.clone());
+            tasks.spawn_local_until_stop(run(source, Arc::clone(&pipe), Rc::clone(&ongoing)));
             Some(pipe)
         };
         Self {
             pipe,
             left,
             waiting: None,
-            activity: Arc::clone(activity),
+            activity: Rc::clone(activity),
+            ongoing,
         }
+    }
+}
+
+/// Fills the pipe; drops the client if it is stuck.
+async fn run(source: Source, pipe: Arc<Pipe>, ongoing: Ongoing) {
+    if source.fill(&pipe).await == Err(Lost::Stuck) {
+        ongoing.set(None);
+        pipe.give_up();
     }
 }
 
 impl Source {
     /// Reads the body to its end, no further ahead of the client than the pipe allows.
-    async fn fill(mut self, pipe: Arc<Pipe>) {
+    async fn fill(mut self, pipe: &Arc<Pipe>) -> Result<(), Lost> {
         let mut pace = Pace::new(self.idle);
-        let yielding = self.backend.places.yields(self.place.client, Arc::<Pipe>::clone(&pipe));
+        let yielding = self.backend.places.yields(self.place.client, Arc::<Pipe>::clone(pipe));
         let end = loop {
-            match pipe.room(&mut pace).await {
-                Ok(()) => {}
-                // Dropping `self` closes the back end's connection: the rest is not needed.
-                Err(Lost::Gone) => return,
-                Err(Lost::Stuck) => return pipe.give_up(),
-            }
+            // Dropping `self` closes the back end's connection: the rest is not needed.
+            pipe.room(&mut pace).await?;
             let frame = tokio::select! {
                 biased;
-                () = pipe.gone() => return,
+                () = pipe.gone() => return Err(Lost::Gone),
                 frame = timeout(self.idle, self.body.frame()) => frame,
             };
             match frame {
@@ -94,7 +107,7 @@ impl Source {
         let whole = end.is_ok();
         pipe.end(end);
         if !whole {
-            return;
+            return Ok(());
         }
         // A slow client does not hold the place at the back end: it is given back now.
         let client = self.place.client;
@@ -112,13 +125,12 @@ impl Source {
             // Too many bodies wait for clients already: the place is held with this one.
             None => Some((self, yielding)),
         };
-        if pipe.emptied(&mut pace).await == Err(Lost::Stuck) {
-            pipe.give_up();
-        }
+        let emptied = pipe.emptied(&mut pace).await;
         if let Some((source, _yielding)) = held {
             source.ended();
         }
         drop(parked);
+        emptied
     }
 
     /// The body was read to its end: frees connection and place.
@@ -167,6 +179,7 @@ impl Body for Download {
 impl Drop for Download {
     fn drop(&mut self) {
         if let Some(pipe) = &self.pipe {
+            self.ongoing.set(None);
             pipe.leave();
         }
     }

@@ -12,7 +12,6 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::places::Yields;
-use crate::http::activity::StreamingBody;
 
 /// Bytes buffered before the back end has to wait: small answers fit.
 const BUFFER: usize = 64 * 1024;
@@ -42,8 +41,6 @@ struct State {
     waits: Option<Instant>,
     /// The place at the back end goes to another.
     displaced: bool,
-    /// Marks the client's connection as busy.
-    ongoing: Option<StreamingBody>,
 }
 
 /// Why a body ends early. The client's connection is cut, so that the body does not look complete.
@@ -95,12 +92,6 @@ impl Pace {
 }
 
 impl Pipe {
-    pub(in crate::http) fn new(ongoing: StreamingBody) -> Self {
-        let pipe = Self::default();
-        pipe.state().ongoing = Some(ongoing);
-        pipe
-    }
-
     /// For the filling task: adds a piece.
     pub(in crate::http) fn push(&self, piece: Bytes) {
         let mut state = self.state();
@@ -121,7 +112,6 @@ impl Pipe {
         let mut state = self.state();
         state.queue = VecDeque::new();
         state.bytes = 0;
-        state.ongoing = None;
         state.end = Some(Err(DownloadError::Stuck));
         state.wake();
     }
@@ -215,7 +205,6 @@ impl Pipe {
     pub(in crate::http) fn leave(&self) {
         let mut state = self.state();
         state.gone = true;
-        state.ongoing = None;
         drop(state);
         self.moved.notify_one();
     }

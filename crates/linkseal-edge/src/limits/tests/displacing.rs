@@ -4,7 +4,7 @@ use linkseal_net::shares::network;
 
 use super::*;
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn two_busy_networks_make_way_for_a_third_at_once() {
     let limits = Limits::with_address_limit(80, 80);
     let addresses = ["192.0.2.1", "192.0.2.2", "198.51.100.1", "198.51.100.2"];
@@ -29,7 +29,7 @@ async fn two_busy_networks_make_way_for_a_third_at_once() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_crowd_of_single_connections_makes_way_for_many_at_once() {
     let limits = Limits::with_address_limit(80, 80);
     let addresses: Vec<_> = (0..76).map(|n| format!("198.51.{}.{}", n / 2, n % 2)).collect();
@@ -45,7 +45,7 @@ async fn a_crowd_of_single_connections_makes_way_for_many_at_once() {
     assert_eq!(networks.len(), 38);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn many_networks_that_scan_their_own_connections_leave_the_scan_of_all() {
     let limits = Limits::with_address_limit(80, 80);
     let held = crowd(&limits, &["192.0.2.1", "192.0.2.2"], 38, Duration::from_secs(9));
@@ -58,7 +58,7 @@ async fn many_networks_that_scan_their_own_connections_leave_the_scan_of_all() {
     assert_eq!(gone(&held), 1);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn the_only_one_of_its_address_stays_in_the_network_of_a_crowd_too() {
     let limits = Limits::new(80);
     let bystander = https(&limits, "192.0.2.77").unwrap();
@@ -82,7 +82,7 @@ async fn the_only_one_of_its_address_stays_in_the_network_of_a_crowd_too() {
     assert!(!bystander.presence().unwrap().is_evicted());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn waiting_within_a_network_uses_up_no_scan_of_others() {
     let limits = Limits::with_address_limit(40, 20);
     let busy = crowd(&limits, &["192.0.2.1"], 20, Duration::from_secs(9));

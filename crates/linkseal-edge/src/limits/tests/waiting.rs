@@ -3,7 +3,7 @@
 use super::*;
 use crate::limits::counts::PATIENCE;
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn the_longest_idle_connection_makes_way_and_busy_ones_stay() {
     let limits = Limits::with_address_limit(4, 4);
     let mut held: Vec<_> = (0..4).map(|_| https(&limits, "192.0.2.1").unwrap()).collect();
@@ -29,7 +29,7 @@ async fn the_longest_idle_connection_makes_way_and_busy_ones_stay() {
     assert_eq!(evicted, [false, true, false, false]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn where_all_are_busy_a_new_connection_waits_only_a_moment() {
     let limits = Limits::with_address_limit(1, 1);
     let held = https(&limits, "192.0.2.1").unwrap();
@@ -55,7 +55,7 @@ fn a_crowd_leaves_waiting_places_to_addresses_of_its_network_that_hold_nothing()
     assert!(limits.newcomer(Some(ip("192.0.2.77"))).is_some());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn crowds_of_many_networks_leave_waiting_places_to_another() {
     let limits = Limits::new(100);
     for held in [0, 1] {

@@ -43,7 +43,7 @@ async fn given(bytes: &[u8], piece: usize) -> Result<Hello<tokio::io::DuplexStre
     tokio::join!(read(server), send).0
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn names_missing_names_and_bad_names_are_told_apart() {
     for piece in [1, 100, 100_000] {
         for fragment in [None, Some(64)] {
@@ -81,7 +81,7 @@ async fn names_missing_names_and_bad_names_are_told_apart() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn bad_hellos_get_an_alert_and_an_early_close_is_not_our_error() {
     let hello = client_hello(true, None);
     for cut in [3, 5, 40, hello.len() - 1] {
@@ -114,7 +114,7 @@ async fn told(bytes: &[u8]) -> Vec<u8> {
     answer
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn what_is_wrong_with_the_first_message_is_told_by_an_alert() {
     use AlertDescription::{DecodeError, ProtocolVersion, RecordOverflow, UnexpectedMessage};
     let record = |kind: u8, payload: &[u8]| {
@@ -156,7 +156,7 @@ async fn what_is_wrong_with_the_first_message_is_told_by_an_alert() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_hello_that_is_too_long_is_told_so() {
     for length in [20_000usize, 64_000] {
         let mut message = vec![1, 0];
@@ -173,7 +173,7 @@ async fn a_hello_that_is_too_long_is_told_so() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn plain_http_is_told_in_plain_http() {
     for sent in [
         &b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"[..],

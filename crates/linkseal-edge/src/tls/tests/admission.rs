@@ -2,7 +2,7 @@
 
 use super::*;
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_name_that_is_not_admitted_gets_unrecognized_name() {
     let edge = TestEdge::start(Options::default());
     edge.registry.set_loaded();
@@ -37,7 +37,7 @@ async fn a_name_that_is_not_admitted_gets_unrecognized_name() {
     edge.until_counted(HANDSHAKES, "unrecognized_name", 7.0).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn denied_and_retired_names_are_refused_like_unknown_ones() {
     let mut edge = TestEdge::start(Options::default());
     edge.register(A, |record| record.ssl.reason = Reason::Denied);
@@ -59,7 +59,7 @@ async fn denied_and_retired_names_are_refused_like_unknown_ones() {
     assert!(edge.requests.try_recv().is_err());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_stored_certificate_is_served_whatever_admission_says() {
     let mut edge = TestEdge::start(Options::default());
     let (held, loadable) = (edge.certificate(A), edge.certificate(B));
@@ -96,7 +96,7 @@ async fn a_stored_certificate_is_served_whatever_admission_says() {
     edge.until_counted(HANDSHAKES, "admission_unreachable", 1.0).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_name_admitted_now_gets_its_certificate() {
     let mut edge = TestEdge::start(Options::default());
     let certificate = edge.certificate(A);
@@ -114,7 +114,7 @@ async fn a_name_admitted_now_gets_its_certificate() {
     assert_eq!(socket.read_u8().await.unwrap(), 0x16, "a ServerHello");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_flood_of_random_names_leaves_nothing_behind() {
     let mut edge = TestEdge::start(Options::default());
     edge.registry.set_loaded();
@@ -136,10 +136,10 @@ async fn a_flood_of_random_names_leaves_nothing_behind() {
         (edge.connections.acceptor().names_waited_for(), edge.limits.addresses()),
         (0, 0)
     );
-    until(|| edge.tasks.len() == 2).await; // The two listeners.
+    until(|| edge.cores.set().connections() == 0).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn failures_are_noted_for_known_domains_only() {
     let mut edge = TestEdge::start(Options::default());
     edge.issued(A);

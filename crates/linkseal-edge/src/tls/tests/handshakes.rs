@@ -2,7 +2,7 @@
 
 use super::*;
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_certificate_in_memory_is_served_in_every_version_and_protocol() {
     let mut edge = TestEdge::start(Options::default());
     edge.issued(A);
@@ -35,7 +35,7 @@ async fn a_certificate_in_memory_is_served_in_every_version_and_protocol() {
     assert_eq!((edge.metric(HANDSHAKES, "ok"), edge.admission.asked()), (8.0, 0));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn names_are_matched_in_any_case_and_with_a_trailing_dot() {
     let mut edge = TestEdge::start(Options::default());
     edge.issued(A);
@@ -50,7 +50,7 @@ async fn names_are_matched_in_any_case_and_with_a_trailing_dot() {
     assert_eq!(edge.arrival().await.tls.unwrap().name, Some(name(A)));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn the_post_quantum_group_is_used_if_preferred_and_costs_no_retry_if_not() {
     let edge = TestEdge::start(Options::default());
     edge.issued(A);
@@ -74,7 +74,7 @@ async fn the_post_quantum_group_is_used_if_preferred_and_costs_no_retry_if_not()
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn without_sni_the_edges_own_certificate_is_served() {
     let mut edge = TestEdge::start(Options::default());
     edge.issued(EDGE);
@@ -86,7 +86,7 @@ async fn without_sni_the_edges_own_certificate_is_served() {
     assert_eq!((tls.name, tls.entry.name.as_str()), (None, EDGE));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_client_without_a_common_protocol_gets_an_alert() {
     let edge = TestEdge::start(Options::default());
     edge.issued(A);
@@ -98,7 +98,7 @@ async fn a_client_without_a_common_protocol_gets_an_alert() {
     edge.until_counted(HANDSHAKES, "handshake_failed", 1.0).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_slow_client_is_closed_at_the_deadline() {
     let edge = TestEdge::start(Options {
         handshake_timeout: SHORT,
@@ -117,7 +117,7 @@ async fn a_slow_client_is_closed_at_the_deadline() {
     edge.until_counted(HANDSHAKES, "handshake_timeout", 1.0).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_client_that_speaks_no_tls_gets_an_answer() {
     let edge = TestEdge::start(Options::default());
     let answer = raw(edge.https, b"GET / HTTP/1.1\r\nHost: links.a.example\r\n\r\n").await;
@@ -126,7 +126,7 @@ async fn a_client_that_speaks_no_tls_gets_an_answer() {
     edge.until_counted(HANDSHAKES, "hello_invalid", 2.0).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_health_check_that_only_connects_is_not_counted_as_a_handshake() {
     let edge = TestEdge::start(Options::default());
     for _ in 0..3 {
@@ -137,7 +137,7 @@ async fn a_health_check_that_only_connects_is_not_counted_as_a_handshake() {
     assert_eq!(edge.metric(HANDSHAKES, ""), 0.0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn the_stand_in_serves_challenges_only_does_not_wait_and_is_not_resumed() {
     let mut edge = TestEdge::start(Options::default());
     let hour = Duration::from_secs(3600);

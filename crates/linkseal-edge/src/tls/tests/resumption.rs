@@ -27,7 +27,7 @@ fn key(id: u64) -> TicketKey {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn sessions_resume_across_rotation_and_restart_while_their_key_is_kept() {
     for (version, label) in [(&TLS12, "1.2"), (&TLS13, "1.3")] {
         let tickets = TicketKeys::new();
@@ -100,7 +100,7 @@ impl ClientSessionStore for Promiscuous {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_ticket_of_one_name_does_not_resume_under_another() {
     for version in [&TLS12, &TLS13] {
         let tickets = TicketKeys::new();

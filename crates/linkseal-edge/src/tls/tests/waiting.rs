@@ -2,7 +2,7 @@
 
 use super::*;
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_handshake_waits_for_the_certificate_and_the_next_does_not() {
     let mut edge = TestEdge::start(Options::default());
     edge.register(A, |_| {});
@@ -36,7 +36,7 @@ async fn a_handshake_waits_for_the_certificate_and_the_next_does_not() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn without_a_certificate_the_client_gets_internal_error() {
     let mut edge = TestEdge::start(Options {
         handshake_wait: SHORT,
@@ -66,7 +66,7 @@ async fn without_a_certificate_the_client_gets_internal_error() {
     assert_eq!(edge.connections.acceptor().names_waited_for(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn handshakes_of_one_network_that_wait_for_one_name_are_bounded() {
     let mut edge = TestEdge::start(Options::default());
     edge.register(A, |_| {});
@@ -85,7 +85,7 @@ async fn handshakes_of_one_network_that_wait_for_one_name_are_bounded() {
     assert_eq!(edge.connections.acceptor().names_waited_for(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_client_that_closes_ends_its_wait() {
     let mut edge = TestEdge::start(Options::default());
     edge.register(A, |_| {});
@@ -101,7 +101,7 @@ async fn a_client_that_closes_ends_its_wait() {
     assert_eq!(edge.connections.acceptor().names_waited_for(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn an_expired_certificate_is_presented_only_if_no_other_comes() {
     let mut edge = TestEdge::start(Options::default());
     edge.issued(A);

@@ -2,7 +2,7 @@
 
 use super::*;
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_dead_back_end_is_a_page_and_soon_fails_at_once() {
     // A port that nothing listens on while this is held.
     let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -21,7 +21,7 @@ async fn a_dead_back_end_is_a_page_and_soon_fails_at_once() {
     assert_eq!(counted(&registry, "down") + counted(&registry, "unreachable"), 3);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_dead_pooled_connection_is_not_noticed() {
     // The first connection takes a second request, and closes without answering it.
     let back_end = BackEnd::with(|connection, request| match (connection, request) {
@@ -37,7 +37,7 @@ async fn a_dead_pooled_connection_is_not_noticed() {
     assert_eq!(paths, ["/1", "/2", "/2"]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn unsafe_requests_are_never_sent_twice() {
     let back_end = BackEnd::with(|_, request| if request == 1 { Act::Close } else { Act::ok() }).await;
     for (method, body) in [(Method::POST, "a=b"), (Method::POST, ""), (Method::DELETE, "")] {
@@ -53,7 +53,7 @@ async fn unsafe_requests_are_never_sent_twice() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_fresh_connection_that_dies_is_not_tried_again() {
     let back_end = BackEnd::with(|_, _| Act::Close).await;
     let (edge, registry) = edge_with(vec![rule("/", &back_end.url())]);
@@ -62,7 +62,7 @@ async fn a_fresh_connection_that_dies_is_not_tried_again() {
     assert_eq!(counted(&registry, "broken"), 1);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn gracefully_closed_connections_are_not_used_again() {
     let back_end = BackEnd::with(|_, _| Act::SayAndClose(OK.to_vec())).await;
     let edge = edge(rule("/", &back_end.url()));
@@ -76,7 +76,7 @@ async fn gracefully_closed_connections_are_not_used_again() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_response_that_is_not_http_is_a_bad_gateway() {
     for said in [
         &b"SSH-2.0-OpenSSH\r\n"[..],
@@ -91,17 +91,16 @@ async fn a_response_that_is_not_http_is_a_bad_gateway() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn an_upstream_that_points_back_here_is_a_loop() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (edge, registry) = edge_with(vec![rule("/", &url)]);
     let (context, connection) = (Arc::clone(&edge.context), edge.connection(BOTH[0]));
-    edge.context.tasks.spawn(async move {
+    edge.tasks.spawn_local(async move {
         while let Ok((socket, _)) = listener.accept().await {
-            let (context, connection) = (Arc::clone(&context), connection.clone());
-            let serving = async move { serve(socket, connection, &context, CancellationToken::new()).await };
-            Tasks::new().spawn(serving);
+            let serving = serve(socket, connection.clone(), &context, CancellationToken::new());
+            Tasks::new().spawn_local(serving);
         }
     });
     let got = edge.get(BOTH[0], CUSTOMER, "/x").await;
@@ -109,7 +108,7 @@ async fn an_upstream_that_points_back_here_is_a_loop() {
     assert_eq!((counted(&registry, "loop"), counted(&registry, "failed")), (1, 1));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_reload_keeps_connections_and_changes_rules() {
     let back_end = BackEnd::start().await;
     let metrics = UpstreamMetrics::register(&prometheus::Registry::new()).unwrap();

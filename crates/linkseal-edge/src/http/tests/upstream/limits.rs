@@ -5,7 +5,7 @@ use super::*;
 /// Short enough to wait for, but long for a busy machine.
 const SHORT: Duration = Duration::from_millis(300);
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_body_that_is_too_long_is_refused_or_cut() {
     let back_end = BackEnd::start().await;
     let mut small = rule("/", &back_end.url());
@@ -31,7 +31,7 @@ async fn a_body_that_is_too_long_is_refused_or_cut() {
     assert_eq!(counted(&registry, "answered"), 2);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_silent_back_end_times_out() {
     let back_end = BackEnd::with(|_, _| Act::Silence).await;
     let mut brief = rule("/", &back_end.url());
@@ -50,7 +50,7 @@ async fn a_silent_back_end_times_out() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_response_that_stops_in_the_middle_is_cut() {
     let back_end = BackEnd::with(|_, _| Act::Say(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello".to_vec())).await;
     let mut brief = rule("/", &back_end.url());
@@ -64,7 +64,7 @@ async fn a_response_that_stops_in_the_middle_is_cut() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_client_that_stops_in_the_middle_times_out() {
     let back_end = BackEnd::start().await;
     let mut brief = rule("/", &back_end.url());
@@ -75,7 +75,7 @@ async fn a_client_that_stops_in_the_middle_times_out() {
     assert_eq!(counted(&registry, "refused"), 1);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn too_many_concurrent_requests_get_503_with_retry_after() {
     let back_end = BackEnd::with(|_, _| Act::Silence).await;
     let mut narrow = rule("/", &back_end.url());
@@ -98,7 +98,7 @@ async fn too_many_concurrent_requests_get_503_with_retry_after() {
     until(|| back_end.requests().len() == 2).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_long_stream_outlives_the_limits_of_a_quiet_connection() {
     let tick = Duration::from_millis(50);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -122,15 +122,16 @@ async fn a_long_stream_outlives_the_limits_of_a_quiet_connection() {
     let edge = Edge::with(
         |s| s.upstreams = upstreams,
         |c| {
-            c.timeouts = Timeouts {
+            c.timeouts = Arc::new(Timeouts {
                 tick,
+                settle: tick,
                 // The client pauses before its request.
                 headers: PATIENT,
                 idle: tick * 6,
                 stall: tick * 9,
                 body: tick * 3,
                 farewell: tick * 2,
-            };
+            });
         },
     );
     assert_eq!(&edge.get(BOTH[0], CUSTOMER, "/x").await.body[..], b"abcd");
@@ -147,7 +148,7 @@ async fn takes_nothing(edge: &Edge) -> http2::SendRequest<Full<Bytes>> {
         .handshake(TokioIo::new(edge.accept(connection)))
         .await
         .unwrap();
-    edge.context.tasks.spawn(connection);
+    edge.tasks.spawn(connection);
     sender
 }
 
@@ -179,7 +180,7 @@ async fn reads_slowly(edge: &Edge, client: &str) -> DuplexStream {
     io
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn networks_of_slow_readers_make_way_for_another_network() {
     let back_end = long_answers(4).await;
     let mut narrow = rule("/", &back_end.url());
@@ -194,7 +195,7 @@ async fn networks_of_slow_readers_make_way_for_another_network() {
     assert!(took < PATIENT / 2, "well before idle_timeout is over: {took:?}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn the_only_long_answer_of_a_network_is_not_cut_for_another() {
     let back_end = long_answers(2).await;
     let mut narrow = rule("/", &back_end.url());
@@ -230,7 +231,7 @@ async fn until_served(edge: &Edge) -> Duration {
     started.elapsed()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn an_unread_answer_holds_no_place_at_the_back_end() {
     let back_end = BackEnd::start().await;
     let mut narrow = rule("/", &back_end.url());
@@ -255,7 +256,7 @@ async fn an_unread_answer_holds_no_place_at_the_back_end() {
     assert_eq!(back_end.connections(), 1, "its connection is given back too");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_client_that_reads_nothing_of_a_long_answer_is_dropped_whatever_else_it_sends() {
     let back_end = long_answers(1).await;
     let mut narrow = rule("/", &back_end.url());
@@ -270,7 +271,7 @@ async fn a_client_that_reads_nothing_of_a_long_answer_is_dropped_whatever_else_i
     drop(held);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_network_has_its_share_of_a_back_end_and_no_more() {
     let back_end = BackEnd::with(|number, _| if number < 2 { Act::Silence } else { Act::ok() }).await;
     let mut narrow = rule("/", &back_end.url());
@@ -292,7 +293,7 @@ async fn a_network_has_its_share_of_a_back_end_and_no_more() {
     assert_eq!(back_end.requests().len(), 3, "the others of that network wait");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_slow_body_times_out() {
     let back_end = BackEnd::start().await;
     let mut brief = rule("/", &back_end.url());
@@ -327,7 +328,7 @@ async fn begun(edge: &Edge, client: &str, bytes: &str) -> DuplexStream {
     io
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_request_that_waits_for_its_body_holds_no_place() {
     let back_end = BackEnd::start().await;
     let mut narrow = rule("/", &back_end.url());
@@ -354,7 +355,7 @@ async fn a_request_that_waits_for_its_body_holds_no_place() {
 }
 
 /// A network with as many waiting bodies does not cut another's.
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_body_makes_no_way_for_a_network_that_has_as_many() {
     let back_end = BackEnd::start().await;
     let mut narrow = rule("/", &back_end.url());
@@ -378,7 +379,7 @@ async fn a_body_makes_no_way_for_a_network_that_has_as_many() {
     assert_eq!(&answer, b"HTTP/1.1 200");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_body_whose_client_is_slow_makes_way_for_another_network() {
     let back_end = BackEnd::start().await;
     let mut narrow = rule("/", &back_end.url());

@@ -5,7 +5,7 @@ use linkseal_link::KillKind;
 
 use super::*;
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn the_back_end_sees_path_host_and_client() {
     for via in BOTH {
         let back_end = BackEnd::start().await;
@@ -46,7 +46,7 @@ async fn the_back_end_sees_path_host_and_client() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn the_clients_port_is_not_passed_on() {
     for via in BOTH {
         let back_end = BackEnd::start().await;
@@ -67,7 +67,7 @@ async fn the_clients_port_is_not_passed_on() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn every_method_is_passed_on_with_its_body() {
     let back_end = BackEnd::start().await;
     let edge = edge(rule("/", &back_end.url()));
@@ -97,7 +97,7 @@ async fn every_method_is_passed_on_with_its_body() {
     assert!(back_end.connections() <= 3, "{}", back_end.connections());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn only_what_the_edge_does_not_answer_itself_is_passed_on() {
     let back_end = BackEnd::start().await;
     let edge = edge(rule("/", &back_end.url()));
@@ -160,7 +160,7 @@ async fn only_what_the_edge_does_not_answer_itself_is_passed_on() {
     assert!(back_end.requests().pop().unwrap().starts_with("GET /c/"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn without_a_matching_rule_the_edge_answers() {
     let back_end = BackEnd::start().await;
     let edge = edge(rule("/track/", &back_end.url()));
@@ -187,7 +187,7 @@ async fn without_a_matching_rule_the_edge_answers() {
     assert_eq!(back_end.connections(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn over_plain_http_only_while_a_certificate_is_pending() {
     let back_end = BackEnd::start().await;
     let edge = edge(rule("/", &back_end.url()));
@@ -203,7 +203,7 @@ async fn over_plain_http_only_while_a_certificate_is_pending() {
     assert!(back_end.requests()[0].contains("\r\nx-forwarded-proto: http\r\n"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_back_end_learns_that_a_cdn_took_a_request_over_https() {
     let back_end = BackEnd::start().await;
     let edge = edge(rule("/", &back_end.url()));
@@ -230,7 +230,7 @@ async fn a_back_end_learns_that_a_cdn_took_a_request_over_https() {
     assert!(requests.last().unwrap().contains("\r\nx-forwarded-proto: https\r\n"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn hop_by_hop_headers_of_a_response_are_removed() {
     let said = b"HTTP/1.1 203 Odd\r\nConnection: X-Hop, keep-alive\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nAlt-Svc: h3=\":443\"\r\n\
                  Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nServer: old\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n";
@@ -248,7 +248,7 @@ async fn hop_by_hop_headers_of_a_response_are_removed() {
     assert_eq!(back_end.connections(), 1, "the connection is used again");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn the_length_of_a_head_response_is_kept() {
     let said = b"HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n";
     let back_end = BackEnd::with(|_, _| Act::Say(said.to_vec())).await;
@@ -260,7 +260,7 @@ async fn the_length_of_a_head_response_is_kept() {
     assert_eq!(back_end.connections(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn bodies_stream_both_ways() {
     let (tell, mut told) = tokio::sync::mpsc::channel::<()>(1);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -298,7 +298,7 @@ async fn bodies_stream_both_ways() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_slow_client_slows_the_back_end() {
     // Far more than all buffers in between hold.
     const MUCH: usize = 64 << 20;
@@ -342,7 +342,7 @@ async fn a_slow_client_slows_the_back_end() {
     assert!(answer.len() > MUCH);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn events_are_written_if_the_rule_says_so() {
     let back_end = BackEnd::start().await;
     let mut quiet = rule("/quiet/", &back_end.url());
@@ -365,7 +365,7 @@ async fn events_are_written_if_the_rule_says_so() {
     assert!(!event.to_string().contains("secret-token"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn kill_switches_apply_to_a_back_ends_redirect() {
     let head = "HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: ";
     for (location, killed) in [

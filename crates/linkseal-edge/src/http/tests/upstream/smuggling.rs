@@ -14,7 +14,7 @@ enum Fate {
     Refused(u16),
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn requests_are_rewritten() {
     use Fate::{As, Refused};
     let host = "Host: links.customer.example\r\n";
@@ -214,7 +214,7 @@ async fn requests_are_rewritten() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn http2_cannot_smuggle_what_http1_reads_differently() {
     let back_end = BackEnd::start().await;
     let edge = edge(rule("/", &back_end.url()));
@@ -224,7 +224,7 @@ async fn http2_cannot_smuggle_what_http1_reads_differently() {
     assert!(back_end.requests()[0].contains("\r\ncookie: a=1; b=2\r\n"));
     let io = TokioIo::new(edge.connect(BOTH[1]));
     let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
-    edge.context.tasks.spawn(connection);
+    edge.tasks.spawn(connection);
     let body = http_body_util::StreamBody::new(futures_util::stream::iter(
         ["ab", "c"].map(|part| Ok::<_, std::convert::Infallible>(http_body::Frame::data(Bytes::from(part)))),
     ));
@@ -238,7 +238,7 @@ async fn http2_cannot_smuggle_what_http1_reads_differently() {
     assert!(seen.ends_with("\r\n0\r\n\r\n"), "{seen}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn upgrades_are_not_passed_on() {
     let back_end =
         BackEnd::with(|_, _| Act::Say(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n".to_vec()))
@@ -252,7 +252,7 @@ async fn upgrades_are_not_passed_on() {
     assert_eq!(edge.get(BOTH[0], CUSTOMER, "/x").await.status, StatusCode::BAD_GATEWAY);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn an_expectation_is_met_once_there_is_a_back_end() {
     let back_end = BackEnd::start().await;
     let edge = edge(rule("/", &back_end.url()));

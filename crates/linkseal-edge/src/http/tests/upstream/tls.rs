@@ -76,7 +76,7 @@ where
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn alpn_chooses_and_the_authority_is_the_clients() {
     for (alpn, version) in [
         (&b"h2"[..], http::Version::HTTP_2),
@@ -96,7 +96,7 @@ async fn alpn_chooses_and_the_authority_is_the_clients() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn http2_without_tls_where_it_is_known() {
     let (address, seen, _, connections) = back_end(None).await;
     let mut rule = rule("/", &format!("http://{address}"));
@@ -113,7 +113,7 @@ async fn http2_without_tls_where_it_is_known() {
     assert_eq!(connections.load(Ordering::Relaxed), after);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn an_untrusted_or_wrong_certificate_is_refused() {
     let (address, seen, trust, _) = back_end(Some(("localhost", b"http/1.1"))).await;
     let (other, other_seen, other_trust, _) = back_end(Some(("other.example", b"http/1.1"))).await;
@@ -138,7 +138,7 @@ async fn an_untrusted_or_wrong_certificate_is_refused() {
     assert_eq!(edge(rule).get(BOTH[0], CUSTOMER, "/x").await.status, StatusCode::OK);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_back_end_that_stops_speaking_http2_gets_parallel_connections_again() {
     const TOGETHER: usize = 3;
     let (config, certificate) = certified("localhost");
