@@ -1,14 +1,18 @@
 //! Events that are submitted, written and acknowledged together.
+//!
+//! The journal's thread wakes one of the requests that wait for a batch; that one wakes the others, on its
+//! own thread, whether it is polled or dropped. So a batch costs one wake across threads.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::Waker;
 
-use futures_util::task::AtomicWaker;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use super::frame;
 use super::losses::Losses;
+use super::queue::Queue;
 use crate::event::Event;
 use crate::event_type::EventType;
 use crate::ids;
@@ -28,21 +32,21 @@ pub(super) struct Batch {
     /// Whether the producer keeps these events until they are synced: if they cannot be written, they
     /// are submitted again and are not lost.
     pub(super) kept: bool,
-    /// Only contended by tasks of the thread that records the events.
+    queue: Arc<Queue>,
+    /// Contended only when a request begins to wait while the outcome is decided.
     open: Mutex<Open>,
     outcome: AtomicU8,
-    leader: AtomicWaker,
-    /// Whether the leader is gone: followers are then woken one by one and watch the time themselves.
-    leaderless: AtomicBool,
+    /// Whether requests wait that whoever sees the outcome first has to wake.
+    has_rest: AtomicBool,
     /// The number of events, once it is submitted.
     count: AtomicU64,
 }
 
-#[derive(Default)]
 struct Open {
     /// `None` once it is submitted.
     events: Option<EncodedEvents>,
-    followers: Vec<(usize, Waker)>,
+    /// The requests that wait, by their place.
+    waiting: Vec<(u32, Waker)>,
 }
 
 /// The encoded bodies of events, and what the journal needs to know about each.
@@ -58,6 +62,33 @@ pub(super) struct EventMeta {
     pub(super) class: Option<Class>,
     /// Length of the body: the members from `type` on, in bytes.
     pub(super) length: usize,
+}
+
+/// A batch on its way to the journal's thread.
+pub(super) struct SubmittedBatch {
+    pub(super) batch: Arc<Batch>,
+    pub(super) events: EncodedEvents,
+}
+
+/// An event that was added to a batch.
+pub(super) struct Added {
+    /// Its id and its place in the batch; `None` when it is too large.
+    pub(super) event: Option<(Uuid, u32)>,
+    /// What the batch uses by now.
+    pub(super) used: Room,
+    /// Whether the batch is to be submitted without waiting for the end of the turn.
+    pub(super) is_full: bool,
+}
+
+/// Room in a batch.
+#[derive(Clone, Copy)]
+pub(super) struct Room {
+    bytes: usize,
+    events: usize,
+}
+
+impl Room {
+    pub(super) const NONE: Self = Self { bytes: 0, events: 0 };
 }
 
 /// The result of a batch.
@@ -77,120 +108,148 @@ const WAITING: u8 = 0;
 const COUNTING: u8 = u8::MAX;
 
 impl Batch {
-    pub(super) fn new(number: u64, kept: bool) -> Self {
+    /// An empty batch with some room.
+    pub(super) fn new(queue: Arc<Queue>, number: u64, kept: bool, room: Room) -> Self {
         Self {
             number,
             kept,
+            queue,
             open: Mutex::new(Open {
-                events: Some(EncodedEvents::default()),
-                followers: Vec::new(),
+                events: Some(EncodedEvents {
+                    bodies: Vec::with_capacity(room.bytes),
+                    metas: Vec::with_capacity(room.events),
+                }),
+                waiting: Vec::with_capacity(room.events),
             }),
             outcome: AtomicU8::new(WAITING),
-            leader: AtomicWaker::new(),
-            leaderless: AtomicBool::new(false),
+            has_rest: AtomicBool::new(false),
             count: AtomicU64::new(0),
         }
     }
 
-    /// Adds an event: its id and its place in the batch, or `None` when it is too large.
+    /// Adds an event.
     ///
     /// # Errors
     /// When the batch has been submitted; gives `encode` back.
-    pub(super) fn add<F: FnOnce(&mut Vec<u8>)>(
-        &self,
-        event: &Event<'_>,
-        encode: F,
-    ) -> Result<Option<(Uuid, usize)>, F> {
-        match &mut self.open.lock().events {
-            Some(events) => {
-                let place = events.metas.len();
-                Ok(events.add(event, encode).map(|id| (id, place)))
-            }
-            None => Err(encode),
-        }
+    pub(super) fn add<F: FnOnce(&mut Vec<u8>)>(&self, event: &Event<'_>, encode: F) -> Result<Added, F> {
+        let mut open = self.open.lock();
+        let Some(events) = &mut open.events else {
+            return Err(encode);
+        };
+        let place = events.metas.len() as u32;
+        let id = events.add(event, encode);
+        Ok(Added {
+            event: id.map(|id| (id, place)),
+            used: Room {
+                bytes: events.bodies.len().next_power_of_two().min(BATCH_BYTES),
+                events: events.metas.len(),
+            },
+            is_full: events.bodies.len() >= BATCH_BYTES || events.metas.len() >= BATCH_EVENTS,
+        })
     }
 
-    pub(super) fn is_large(&self) -> bool {
-        let open = self.open.lock();
-        let events = open.events.as_ref();
-        events.is_some_and(|e| e.bodies.len() >= BATCH_BYTES || e.metas.len() >= BATCH_EVENTS)
-    }
-
-    /// Takes the events out to be submitted; `None` when that has been done.
-    pub(super) fn take_events(&self) -> Option<EncodedEvents> {
-        let events = self.open.lock().events.take()?;
+    /// Sends it to the journal's thread, unless that has been done.
+    pub(super) fn submit(self: &Arc<Self>) {
+        let Some(events) = self.open.lock().events.take() else {
+            return;
+        };
         self.count.store(events.metas.len() as u64, Ordering::Release);
-        Some(events)
+        self.queue.submit(SubmittedBatch {
+            batch: Arc::clone(self),
+            events,
+        });
     }
 
     /// `None` while it is undecided.
     pub(super) fn outcome(&self) -> Option<Outcome> {
-        Outcome::from_number(self.outcome.load(Ordering::SeqCst))
+        Outcome::from_number(self.outcome.load(Ordering::Acquire))
     }
 
-    /// Registers the leader's waker.
-    pub(super) fn lead(&self, waker: &Waker) {
-        self.leader.register(waker);
-    }
-
-    /// Registers the waker of another event's task. `again`: it is registered already.
-    pub(super) fn follow(&self, place: usize, waker: &Waker, again: bool) {
+    /// Remembers the waker of a request, unless there is an outcome. `again`: it has one already.
+    pub(super) fn wait(&self, place: u32, waker: &Waker, again: bool) -> Option<Outcome> {
         let mut open = self.open.lock();
+        if let Some(outcome) = self.outcome() {
+            return Some(outcome);
+        }
         let known = again
-            .then(|| open.followers.iter_mut().find(|(p, _)| *p == place))
+            .then(|| open.waiting.iter_mut().find(|(p, _)| *p == place))
             .flatten();
         match known {
             Some((_, old)) => old.clone_from(waker),
-            None => open.followers.push((place, waker.clone())),
+            None => open.waiting.push((place, waker.clone())),
         }
+        None
     }
 
-    pub(super) fn is_leaderless(&self) -> bool {
-        self.leaderless.load(Ordering::SeqCst)
+    /// A request no longer waits.
+    pub(super) fn leave(&self, place: u32) {
+        let mut open = self.open.lock();
+        let at = open.waiting.iter().position(|(p, _)| *p == place);
+        let waker = at.map(|at| open.waiting.swap_remove(at));
+        drop(open);
+        drop(waker);
+        self.wake_rest();
     }
 
-    /// The leader has its answer, or no longer waits for it.
-    pub(super) fn leave(&self) {
-        self.leaderless.store(true, Ordering::SeqCst);
-        self.wake_followers();
+    /// Whether a request waits for it.
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.open.lock().waiting.is_empty()
+    }
+
+    /// Wakes the requests that the journal's thread left to be woken.
+    pub(super) fn wake_rest(&self) {
+        if self.has_rest.load(Ordering::Acquire) && self.has_rest.swap(false, Ordering::AcqRel) {
+            let waiting = std::mem::take(&mut self.open.lock().waiting);
+            waiting.into_iter().for_each(|(_, waker)| waker.wake());
+        }
     }
 
     /// Decides that it is lost, unless it is decided already. The loss is counted before the outcome
     /// becomes visible.
     pub(super) fn lose(&self, outcome: Outcome, losses: &Losses, cause: Option<&str>) {
-        if !self.decide(COUNTING) {
+        let open = self.open.lock();
+        if !self.is_undecided() {
             return;
         }
+        self.outcome.store(COUNTING, Ordering::Release);
+        drop(open);
         if !self.kept {
             losses.add(self.count.load(Ordering::Acquire), cause);
         }
-        self.outcome.store(outcome as u8 + 1, Ordering::SeqCst);
-        self.wake();
+        self.decide(outcome, self.open.lock());
+    }
+
+    /// Decides that it is lost, unless it is decided already. The caller counts the loss.
+    pub(super) fn give_up(&self) {
+        let open = self.open.lock();
+        if self.is_undecided() {
+            self.decide(Outcome::Lost, open);
+        }
     }
 
     /// Decides that it is written, unless it is decided already.
     pub(super) fn written(&self) {
-        if self.decide(Outcome::Written as u8 + 1) {
-            self.wake();
+        let open = self.open.lock();
+        if self.is_undecided() {
+            self.decide(Outcome::Written, open);
         }
     }
 
-    fn decide(&self, outcome: u8) -> bool {
-        self.outcome
-            .compare_exchange(WAITING, outcome, Ordering::SeqCst, Ordering::SeqCst)
-            .is_ok()
+    /// It can change only under the lock.
+    fn is_undecided(&self) -> bool {
+        self.outcome.load(Ordering::Acquire) == WAITING
     }
 
-    fn wake(&self) {
-        self.leader.wake();
-        if self.is_leaderless() {
-            self.wake_followers();
+    /// Wakes one request, which wakes the others. Whoever sees the outcome also sees that there are
+    /// others.
+    fn decide(&self, outcome: Outcome, mut open: MutexGuard<'_, Open>) {
+        let one = open.waiting.pop();
+        self.has_rest.store(!open.waiting.is_empty(), Ordering::Release);
+        self.outcome.store(outcome as u8 + 1, Ordering::Release);
+        drop(open);
+        if let Some((_, waker)) = one {
+            waker.wake();
         }
-    }
-
-    fn wake_followers(&self) {
-        let followers = std::mem::take(&mut self.open.lock().followers);
-        followers.into_iter().for_each(|(_, waker)| waker.wake());
     }
 }
 

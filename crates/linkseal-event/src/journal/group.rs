@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
-use super::batch::{EncodedEvents, EventMeta, Outcome};
+use super::batch::{EncodedEvents, EventMeta, Outcome, SubmittedBatch};
 use super::frame;
-use super::queue::{Queue, SubmittedBatch};
+use super::queue::Queue;
 use super::repeats::Counts;
 use crate::event::Event;
 use crate::metrics::Metrics;

@@ -16,6 +16,8 @@ pub(crate) mod folder;
 pub(crate) mod frame;
 mod group;
 mod losses;
+mod mailbox;
+mod pending;
 pub(crate) mod progress;
 mod queue;
 pub(crate) mod reader;
@@ -52,7 +54,8 @@ pub use self::replay::{Follower, Replay};
 use self::boot_folder::BootFolder;
 use self::folder::Folder;
 use self::losses::Losses;
-use self::queue::{Gate, Message, Queue};
+use self::mailbox::Message;
+use self::queue::{Gate, Queue};
 use self::reclaim::Reclaimer;
 use self::removed::Removed;
 use self::repeats::Fate;
@@ -86,7 +89,7 @@ pub struct Journal {
 
 struct Inner {
     state: Arc<WriterState>,
-    thread: Mutex<Option<WriterThread>>,
+    threads: Mutex<Option<Threads>>,
     boot: Uuid,
     folder: PathBuf,
     node: Box<str>,
@@ -98,10 +101,12 @@ struct Inner {
     delivered: AtomicBool,
 }
 
-struct WriterThread {
-    thread: JoinHandle<()>,
-    /// Disconnected when the thread ends.
+struct Threads {
+    writer: JoinHandle<()>,
+    /// Disconnected when the writer ends.
     ended: mpsc::Receiver<()>,
+    /// Answers requests when the disk does not.
+    watch: JoinHandle<()>,
 }
 
 /// Why the journal cannot be opened.
@@ -115,7 +120,7 @@ pub enum OpenError {
         /// The error of the operating system.
         source: io::Error,
     },
-    /// The writer's thread cannot be started.
+    /// A thread of the journal cannot be started.
     #[error("the journal's thread cannot be started: {0}")]
     Thread(io::Error),
 }
@@ -139,7 +144,7 @@ impl Journal {
         metrics: Metrics,
     ) -> Result<Self, OpenError> {
         let dir = settings.dir.clone();
-        let (queue, messages) = Queue::new(Losses::new(metrics.lost.clone(), dir.display().to_string()));
+        let queue = Queue::new(Losses::new(metrics.lost.clone(), dir.display().to_string()));
         let state = Arc::new(WriterState::new(
             queue,
             BootFolder::new(dir.clone(), clock.clone()),
@@ -148,10 +153,15 @@ impl Journal {
             metrics.clone(),
         ));
         let segment_max = (settings.max_bytes / SEGMENTS_AT_CAP).clamp(SEGMENT_MIN, SEGMENT_MAX);
-        let mut writer = Writer::new(Arc::clone(&state), disk, messages, segment_max);
+        let mut writer = Writer::new(Arc::clone(&state), disk, segment_max);
+        let queue = Arc::clone(&state.queue);
+        let watch = std::thread::Builder::new()
+            .name("journal-watch".into())
+            .spawn(move || queue.watch())
+            .map_err(OpenError::Thread)?;
         let (started, start) = mpsc::channel();
         let (end, ended) = mpsc::channel::<()>();
-        let thread = std::thread::Builder::new()
+        let writer = std::thread::Builder::new()
             .name("journal".into())
             .spawn(move || {
                 let _end = end;
@@ -159,13 +169,14 @@ impl Journal {
                 let _ = started.send(writer.start());
                 writer.run();
             })
+            .inspect_err(|_| state.queue.end_watch())
             .map_err(OpenError::Thread)?;
         let started = start.recv_timeout(START);
         let inner = Inner {
             boot: state.boot_folder.boot(),
             folder: state.boot_folder.path(),
             state,
-            thread: Mutex::new(Some(WriterThread { thread, ended })),
+            threads: Mutex::new(Some(Threads { writer, ended, watch })),
             node: node.into(),
             privacy: ArcSwap::from_pointee(settings.privacy),
             clock,
@@ -346,14 +357,19 @@ impl Journal {
 
 impl Inner {
     fn close(&self, patience: Duration) -> bool {
-        let Some(writer) = self.thread.lock().take() else {
+        let Some(threads) = self.threads.lock().take() else {
             return true;
         };
         let queue = &self.state.queue;
         queue.set_gate(Gate::Closed);
         queue.send(Message::Close);
-        if writer.ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
-            let waiting = queue.waiting();
+        let timed_out = threads.ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout);
+        let waiting = queue.waiting();
+        queue.end_watch();
+        if threads.watch.join().is_err() {
+            tracing::error!("the watch of the journal panicked");
+        }
+        if timed_out {
             self.metrics.lost.inc_by(waiting);
             tracing::error!(
                 waiting, dir = %self.state.boot_folder.dir().display(),
@@ -361,7 +377,7 @@ impl Inner {
             );
             return false;
         }
-        if writer.thread.join().is_err() {
+        if threads.writer.join().is_err() {
             tracing::error!("the journal's thread panicked");
         }
         true

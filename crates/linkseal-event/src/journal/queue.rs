@@ -1,23 +1,20 @@
 //! The path of an event from a request to the journal's thread, and of the acknowledgement back.
 //!
 //! A thread that drives connections never touches a file here, nor a lock that the journal's thread
-//! holds. Events recorded in one turn of a thread's runtime are collected in a [`Batch`]. The request
-//! that opened the batch is its leader: it yields once, so that every task that was ready has recorded
-//! its event too, and then submits the batch in one message. The acknowledgement wakes the leader,
-//! which wakes the followers on their own thread.
+//! holds while it does. Events recorded in one turn of a thread's runtime are collected in a [`Batch`]. The
+//! request that opened the batch yields once, so that every task that was ready has recorded its event
+//! too, and then submits the batch in one message (`pending`, `mailbox`). The acknowledgement wakes one
+//! request, which wakes the others on its own thread.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
-use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use uuid::Uuid;
-
-use super::batch::{Batch, EncodedEvents, Outcome};
+use super::batch::{Batch, EncodedEvents, Outcome, Room, SubmittedBatch};
 use super::losses::Losses;
+use super::mailbox::{Mailbox, Message};
+use super::pending::Pending;
 use crate::event::Event;
 
 /// Most bytes that may wait to be written: about 16,000 events. A disk that is this far behind will
@@ -31,27 +28,6 @@ const CLOSED: &str = "the journal is closed";
 /// be written afterwards, but a recipient is waiting for the answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A message to the journal's thread.
-pub(super) enum Message {
-    /// Events to write together.
-    Events(SubmittedBatch),
-    /// Events that no request waits for, to be written once every batch below this number has
-    /// arrived.
-    After(u64, EncodedEvents),
-    /// Begin a new segment unless the current one is empty.
-    Rotate,
-    /// Repetitions are being counted: check from time to time whether counts are due.
-    Repeating,
-    /// Write what has arrived, and end.
-    Close,
-}
-
-/// A batch on its way to the journal's thread.
-pub(super) struct SubmittedBatch {
-    pub(super) batch: Arc<Batch>,
-    pub(super) events: EncodedEvents,
-}
-
 /// Whether events are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -62,11 +38,20 @@ pub(super) enum Gate {
     Closed,
 }
 
+/// What a thread has recorded in the current turn.
+struct Turn {
+    /// The journal that the batch belongs to.
+    journal: u64,
+    batch: Option<Arc<Batch>>,
+    /// What its last batch used: the next one is likely to be as large.
+    room: Room,
+}
+
 /// The queue of the journal's thread.
 pub(super) struct Queue {
     /// Tells the journals of one process apart.
     id: u64,
-    sender: mpsc::Sender<Message>,
+    mailbox: Mailbox,
     gate: AtomicU8,
     bytes: AtomicUsize,
     events: AtomicUsize,
@@ -80,13 +65,11 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// The queue, and its receiving end for the journal's thread.
-    pub(super) fn new(losses: Losses) -> (Self, mpsc::Receiver<Message>) {
+    pub(super) fn new(losses: Losses) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let (sender, receiver) = mpsc::channel();
-        let queue = Self {
+        Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
-            sender,
+            mailbox: Mailbox::default(),
             gate: AtomicU8::new(Gate::Broken as u8),
             bytes: AtomicUsize::new(0),
             events: AtomicUsize::new(0),
@@ -94,8 +77,7 @@ impl Queue {
             began: Instant::now(),
             busy: AtomicU64::new(0),
             losses,
-        };
-        (queue, receiver)
+        }
     }
 
     /// Adds an event to the batch of this thread's turn; `None` when it was refused, and counted.
@@ -106,39 +88,36 @@ impl Queue {
         waits: bool,
     ) -> Option<Pending> {
         thread_local! {
-            /// The batch of the current turn.
-            static TURN: RefCell<Option<(u64, Arc<Batch>)>> = const { RefCell::new(None) };
+            static TURN: RefCell<Turn> = const { RefCell::new(Turn { journal: 0, batch: None, room: Room::NONE }) };
         }
-        self.admit(1)?;
         TURN.with_borrow_mut(|turn| {
-            let same = turn.take().filter(|(journal, _)| *journal == self.id);
-            let joined = match same {
-                Some((_, batch)) => batch.add(event, encode).map(|added| (batch, added, false)),
+            let joined = match turn.batch.take().filter(|_| turn.journal == self.id) {
+                Some(batch) => batch.add(event, encode).map(|added| (batch, added, false)),
                 None => Err(encode),
             };
-            let (batch, added, leads) = joined.unwrap_or_else(|encode| {
-                let batch = Arc::new(self.open_batch(false));
-                // It has just been opened, so adding cannot fail.
-                let added = batch.add(event, encode).unwrap_or_default();
-                (batch, added, true)
-            });
-            if batch.is_large() || (leads && added.is_none()) {
-                self.submit(&batch);
+            let (batch, added, opened) = match joined {
+                Ok(joined) => joined,
+                Err(encode) => {
+                    self.admit(1)?;
+                    let batch = Arc::new(self.open_batch(false, turn.room));
+                    // It has just been opened, so adding cannot fail.
+                    let added = batch.add(event, encode).ok()?;
+                    (batch, added, true)
+                }
+            };
+            turn.journal = self.id;
+            turn.room = added.used;
+            // Nobody submits it later if it is empty.
+            if added.is_full || (opened && added.event.is_none()) {
+                batch.submit();
             } else {
-                *turn = Some((self.id, Arc::clone(&batch)));
+                turn.batch = Some(Arc::clone(&batch));
             }
-            let Some((id, place)) = added else {
+            let Some((id, place)) = added.event else {
                 self.losses.add(1, Some(TOO_LARGE));
                 return None;
             };
-            Some(Pending {
-                id,
-                queue: Arc::clone(self),
-                batch,
-                place,
-                leads,
-                waits,
-            })
+            Some(Pending::new(id, batch, place, opened, waits))
         })
     }
 
@@ -147,18 +126,11 @@ impl Queue {
         if self.refusal().is_some() {
             return None;
         }
-        let batch = Arc::new(self.open_batch(true));
-        let added = batch.add(event, encode).unwrap_or_default();
-        self.submit(&batch);
-        let (id, place) = added?;
-        Some(Pending {
-            id,
-            queue: Arc::clone(self),
-            batch,
-            place,
-            leads: true,
-            waits: true,
-        })
+        let batch = Arc::new(self.open_batch(true, Room::NONE));
+        let added = batch.add(event, encode).ok();
+        batch.submit();
+        let (id, place) = added?.event?;
+        Some(Pending::new(id, batch, place, false, true))
     }
 
     /// Submits an event that no request waits for. It is written after every event recorded before
@@ -201,20 +173,15 @@ impl Queue {
         }
     }
 
-    fn open_batch(&self, kept: bool) -> Batch {
-        Batch::new(self.opened.fetch_add(1, Ordering::SeqCst), kept)
+    fn open_batch(self: &Arc<Self>, kept: bool, room: Room) -> Batch {
+        let number = self.opened.fetch_add(1, Ordering::SeqCst);
+        Batch::new(Arc::clone(self), number, kept, room)
     }
 
-    /// Sends a batch to the journal's thread, unless that has been done.
-    pub(super) fn submit(&self, batch: &Arc<Batch>) {
-        let Some(events) = batch.take_events() else {
-            return;
-        };
-        self.count_in(&events);
-        self.send(Message::Events(SubmittedBatch {
-            batch: Arc::clone(batch),
-            events,
-        }));
+    /// Sends a batch to the journal's thread.
+    pub(super) fn submit(&self, submitted: SubmittedBatch) {
+        self.count_in(&submitted.events);
+        self.send(Message::Events(submitted));
     }
 
     fn count_in(&self, events: &EncodedEvents) {
@@ -224,14 +191,53 @@ impl Queue {
 
     /// Sends a message; events that cannot be sent, because the thread has ended, are lost.
     pub(super) fn send(&self, message: Message) {
-        let Err(mpsc::SendError(message)) = self.sender.send(message) else {
-            return;
-        };
+        if let Err(message) = self.mailbox.send(message) {
+            self.lose(message);
+        }
+    }
+
+    /// Waits for messages, until a time at most, and takes those of about `bytes` bytes.
+    pub(super) fn receive(&self, until: Instant, bytes: usize, received: &mut Vec<Message>) {
+        self.mailbox.receive(until, bytes, received);
+    }
+
+    /// Takes the messages of about `bytes` bytes that have arrived.
+    pub(super) fn try_receive(&self, bytes: usize, received: &mut Vec<Message>) {
+        self.mailbox.try_receive(bytes, received);
+    }
+
+    /// The journal's thread has ended: what is still on the way to it is lost.
+    pub(super) fn end(&self) {
+        let (messages, unanswered) = self.mailbox.end();
+        messages.into_iter().for_each(|message| self.lose(message));
+        for batch in unanswered {
+            batch.lose(Outcome::Lost, &self.losses, Some(CLOSED));
+        }
+    }
+
+    fn lose(&self, message: Message) {
         match message {
             Message::Events(submitted) => submitted.batch.lose(Outcome::Lost, &self.losses, Some(CLOSED)),
             Message::After(_, events) => self.losses.add(events.metas.len() as u64, Some(CLOSED)),
             Message::Rotate | Message::Repeating | Message::Close => {}
         }
+    }
+
+    /// Answers requests that have waited long enough for a disk that neither takes nor refuses their
+    /// events, until [`Queue::end_watch`] or [`Queue::end`].
+    pub(super) fn watch(&self) {
+        let busy_since = || {
+            let since = self.busy.load(Ordering::Relaxed).checked_sub(1)?;
+            self.began.checked_add(Duration::from_millis(since))
+        };
+        self.mailbox.watch(PATIENCE, busy_since, |batch| {
+            batch.lose(Outcome::Overdue, &self.losses, Some("the disk does not respond"));
+        });
+    }
+
+    /// Ends the watch. Requests that wait are told that their events are lost; the caller counts them.
+    pub(super) fn end_watch(&self) {
+        self.mailbox.end_watch().iter().for_each(|batch| batch.give_up());
     }
 
     /// Counts events that the thread has finished with.
@@ -258,73 +264,7 @@ impl Queue {
         self.busy.store(since, Ordering::Relaxed);
     }
 
-    /// How long a request may wait for the disk from now on: less while the disk is known not to
-    /// respond.
-    fn patience(&self) -> Duration {
-        match self.busy.load(Ordering::Relaxed) {
-            0 => PATIENCE,
-            since => PATIENCE.saturating_sub(Duration::from_millis((self.elapsed() + 1).saturating_sub(since))),
-        }
-    }
-
     fn elapsed(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
-    }
-}
-
-/// An event in the queue, as its request holds it.
-pub(super) struct Pending {
-    pub(super) id: Uuid,
-    queue: Arc<Queue>,
-    batch: Arc<Batch>,
-    /// Its place in the batch.
-    place: usize,
-    /// Whether it opened the batch, and therefore submits it.
-    leads: bool,
-    /// Whether the answer waits for it.
-    pub(super) waits: bool,
-}
-
-impl Pending {
-    /// Waits for the outcome of its batch.
-    pub(super) async fn outcome(&self) -> Outcome {
-        if self.leads && !self.batch.kept {
-            // Events of other tasks that are ready in this turn join the batch.
-            tokio::task::yield_now().await;
-            self.queue.submit(&self.batch);
-        }
-        let mut timer: Option<Pin<Box<tokio::time::Sleep>>> = None;
-        let mut again = false;
-        poll_fn(|cx| {
-            if self.leads {
-                self.batch.lead(cx.waker());
-            } else {
-                self.batch.follow(self.place, cx.waker(), again);
-                again = true;
-            }
-            if let Some(outcome) = self.batch.outcome() {
-                return Poll::Ready(outcome);
-            }
-            // One timer is enough for a batch while its leader is there.
-            if !self.batch.kept && (self.leads || self.batch.is_leaderless()) {
-                let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.queue.patience())));
-                if timer.as_mut().poll(cx).is_ready() {
-                    let cause = Some("the disk does not respond");
-                    self.batch.lose(Outcome::Overdue, &self.queue.losses, cause);
-                    return Poll::Ready(self.batch.outcome().unwrap_or(Outcome::Overdue));
-                }
-            }
-            Poll::Pending
-        })
-        .await
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        if self.leads {
-            self.queue.submit(&self.batch);
-            self.batch.leave();
-        }
     }
 }

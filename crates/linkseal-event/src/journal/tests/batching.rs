@@ -1,6 +1,7 @@
 //! Batches, the order of events, and what an append costs.
 
 use super::*;
+use crate::journal::Appending;
 
 #[tokio::test]
 async fn events_of_one_turn_are_written_by_one_write() {
@@ -46,6 +47,109 @@ async fn followers_are_woken_after_the_leader_is_dropped() {
     assert_eq!(follower.await, Err(Lost));
     assert_eq!(journal.metrics().lost.get(), 2);
     disk.unblock();
+}
+
+#[test]
+fn events_of_tasks_that_are_spawned_in_a_turn_leave_with_it() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())
+        .unwrap();
+    runtime.block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Arc::new(TestDisk::default());
+        let journal = open(&disk, &settings(dir.path(), Durability::Written));
+        for _ in 0..50 {
+            let before = disk.writes.load(Ordering::Relaxed);
+            // As HTTP/2 connections do: each has one request of its own, and tasks for ten more.
+            let connections: Vec<_> = (0..3)
+                .map(|_| {
+                    let journal = journal.clone();
+                    tokio::task::spawn_local(async move {
+                        let event = event("https://x.example/");
+                        let own = journal.begin(&event);
+                        let streams: Vec<_> = (0..10)
+                            .map(|_| {
+                                let journal = journal.clone();
+                                let record = async move { journal.append(&typical()).await.unwrap() };
+                                tokio::task::spawn_local(record)
+                            })
+                            .collect();
+                        own.written().await.unwrap();
+                        for stream in streams {
+                            stream.await.unwrap();
+                        }
+                    })
+                })
+                .collect();
+            for connection in connections {
+                connection.await.unwrap();
+            }
+            assert_eq!(disk.writes.load(Ordering::Relaxed) - before, 1);
+        }
+        journal.close(PATIENT);
+    });
+}
+
+#[test]
+fn a_dropped_event_is_written_and_holds_up_no_other() {
+    /// When an event is dropped: after so many turns of the runtime, or when its outcome is known but
+    /// its task has not been polled again.
+    const TURNS: usize = 5;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())
+        .unwrap();
+    runtime.block_on(async {
+        for durability in [Durability::Written, Durability::Synced] {
+            let dir = tempfile::tempdir().unwrap();
+            let disk = Arc::new(TestDisk::default());
+            let journal = open(&disk, &settings(dir.path(), durability));
+            let mut count = 0;
+            for turns in 0..=TURNS {
+                // Each alone, and all but each.
+                for (who, others) in (0..4).flat_map(|who| [(who, false), (who, true)]) {
+                    disk.block();
+                    let event = event("https://x.example/");
+                    let (dropped, left): (Vec<_>, Vec<_>) = (0..4)
+                        .map(|place| (place, journal.begin(&event)))
+                        .partition(|(place, _)| (*place == who) != others);
+                    let spawn = |(_, appending): (_, Appending)| tokio::task::spawn_local(appending.written());
+                    let (dropped, left): (Vec<_>, Vec<_>) = (
+                        dropped.into_iter().map(spawn).collect(),
+                        left.into_iter().map(spawn).collect(),
+                    );
+                    for _ in 0..turns {
+                        tokio::task::yield_now().await;
+                    }
+                    count += 4;
+                    if turns == TURNS {
+                        disk.unblock();
+                        // Without a turn, so that no task is polled.
+                        while journal.published() < count {
+                            std::thread::yield_now();
+                        }
+                    }
+                    dropped.iter().for_each(tokio::task::JoinHandle::abort);
+                    disk.unblock();
+                    for task in left {
+                        let written = tokio::time::timeout(PATIENT, task).await;
+                        assert!(
+                            written.unwrap().unwrap().is_ok(),
+                            "{who} of 4 dropped after {turns} turns"
+                        );
+                    }
+                    for task in dropped {
+                        // It may have finished before.
+                        let _ = task.await;
+                    }
+                }
+            }
+            journal.close(PATIENT);
+            assert_eq!(written(&journal).len() as u64, count);
+            assert_eq!(journal.metrics().lost.get(), 0);
+        }
+    });
 }
 
 #[tokio::test]

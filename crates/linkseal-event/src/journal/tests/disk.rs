@@ -102,6 +102,72 @@ async fn a_hanging_disk_blocks_no_request_for_long_and_its_queue_is_bounded() {
     }
 }
 
+#[test]
+fn a_hanging_disk_answers_all_that_wait_without_a_timer_of_theirs() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Arc::new(TestDisk::default());
+    let journal = open(&disk, &settings(dir.path(), Durability::Written));
+    disk.block();
+    let start = Instant::now();
+    let event = event("https://x.example/");
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            // A runtime without timers, as an executor of another kind is.
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                runtime.block_on(async {
+                    let first = futures_util::future::join_all((0..10).map(|_| journal.append(&event)));
+                    // Submitted in a later turn than the first ones.
+                    let later = async {
+                        for _ in 0..10 {
+                            tokio::task::yield_now().await;
+                        }
+                        futures_util::future::join_all((0..10).map(|_| journal.append(&event))).await
+                    };
+                    let (first, later) = tokio::join!(first, later);
+                    assert!(first.iter().chain(&later).all(|answer| *answer == Err(Lost)));
+                });
+            });
+        }
+    });
+    let waited = start.elapsed();
+    assert!(waited > Duration::from_millis(1500), "{waited:?}");
+    assert!(waited < Duration::from_millis(3500), "{waited:?}");
+    assert_eq!(journal.metrics().lost.get(), 60);
+    // An event that no request waits for is not given up; the disk may still take it.
+    drop(journal.begin(&event));
+    disk.unblock();
+    assert!(journal.close(PATIENT));
+    assert_eq!(journal.metrics().lost.get(), 60);
+    assert_eq!(written(&journal).len(), 61);
+}
+
+#[tokio::test]
+async fn closing_on_a_hanging_disk_answers_all_that_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Arc::new(TestDisk::default());
+    let journal = open(&disk, &settings(dir.path(), Durability::Written));
+    disk.block();
+    let (waiting, kept) = (event("https://x.example/waiting"), event("https://x.example/kept"));
+    let closing = journal.clone();
+    let closed = async {
+        // After the event has been submitted.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        tokio::task::spawn_blocking(move || closing.close(Duration::from_millis(100)))
+            .await
+            .unwrap()
+    };
+    let kept = journal.begin_synced(&kept);
+    let (answer, closed) = tokio::join!(journal.append(&waiting), closed);
+    assert_eq!((answer, closed), (Err(Lost), false));
+    assert_eq!(journal.metrics().lost.get(), 2);
+    disk.unblock();
+    // Its producer waits as long as the disk takes.
+    kept.written().await.unwrap();
+}
+
 #[tokio::test]
 async fn the_queue_is_bounded_in_events() {
     let dir = tempfile::tempdir().unwrap();

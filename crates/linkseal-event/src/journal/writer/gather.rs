@@ -1,11 +1,10 @@
 //! What the journal's thread writes next: the messages that have arrived, and counts that are due.
 
-use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use super::{Output, Writer};
 use crate::journal::group::Group;
-use crate::journal::queue::Message;
+use crate::journal::mailbox::Message;
 use crate::settings::Durability;
 
 /// How often due counts of repetitions are collected, while there are any.
@@ -22,17 +21,13 @@ impl Writer {
     /// write.
     pub(super) fn gather(&mut self) -> Group {
         let mut group = Group::new(std::mem::take(&mut self.spare));
-        let wait = self.due().saturating_duration_since(Instant::now());
-        match self.messages.recv_timeout(wait) {
-            Ok(message) => self.take(message, &mut group),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => self.closing = true,
-        }
+        self.state.queue.receive(self.due(), GROUP_BYTES, &mut self.received);
+        self.take_received(&mut group);
         if self.state.durability() == Durability::Queued && !self.closing {
             #[allow(clippy::disallowed_methods, reason = "this is the journal's own thread")]
             std::thread::sleep(GATHER);
+            self.take_all(&mut group);
         }
-        self.take_all(&mut group);
         self.add_repeats(&mut group, false);
         self.add_after(&mut group, false);
         group
@@ -52,11 +47,15 @@ impl Writer {
     }
 
     pub(super) fn take_all(&mut self, group: &mut Group) {
-        while group.bytes() < GROUP_BYTES
-            && let Ok(message) = self.messages.try_recv()
-        {
-            self.take(message, group);
-        }
+        let room = GROUP_BYTES.saturating_sub(group.bytes());
+        self.state.queue.try_receive(room, &mut self.received);
+        self.take_received(group);
+    }
+
+    fn take_received(&mut self, group: &mut Group) {
+        let mut received = std::mem::take(&mut self.received);
+        received.drain(..).for_each(|message| self.take(message, group));
+        self.received = received;
     }
 
     fn take(&mut self, message: Message, group: &mut Group) {

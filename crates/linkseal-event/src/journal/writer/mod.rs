@@ -25,12 +25,12 @@ mod recover;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use super::batch::EncodedEvents;
 use super::group::{Arrivals, Group};
-use super::queue::{Gate, Message};
+use super::mailbox::Message;
+use super::queue::Gate;
 use super::segment::{Disk, Segment};
 use super::writer_state::WriterState;
 use crate::failure_streak::FailureStreak;
@@ -44,7 +44,6 @@ const CHECK_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Writer {
     state: Arc<WriterState>,
     disk: Arc<dyn Disk>,
-    messages: Receiver<Message>,
     segment_max: u64,
     output: Output,
     next_seq: u64,
@@ -62,6 +61,8 @@ pub(super) struct Writer {
     removals: FailureStreak,
     /// A buffer for the next group.
     spare: Vec<u8>,
+    /// A buffer for messages.
+    received: Vec<Message>,
 }
 
 /// Where events are written.
@@ -71,17 +72,18 @@ enum Output {
     Broken(Instant),
 }
 
+impl Drop for Writer {
+    /// Also when it panics: requests must not wait for it then.
+    fn drop(&mut self) {
+        self.state.queue.end();
+    }
+}
+
 impl Writer {
-    pub(super) fn new(
-        state: Arc<WriterState>,
-        disk: Arc<dyn Disk>,
-        messages: Receiver<Message>,
-        segment_max: u64,
-    ) -> Self {
+    pub(super) fn new(state: Arc<WriterState>, disk: Arc<dyn Disk>, segment_max: u64) -> Self {
         Self {
             state,
             disk,
-            messages,
             segment_max,
             output: Output::Broken(Instant::now()),
             next_seq: 1,
@@ -94,6 +96,7 @@ impl Writer {
             check_due: Instant::now() + CHECK_EVERY,
             removals: FailureStreak::default(),
             spare: Vec::new(),
+            received: Vec::new(),
         }
     }
 
