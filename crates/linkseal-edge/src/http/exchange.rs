@@ -1,8 +1,10 @@
 //! A request on its way through the edge: its head, read once, what it is answered from, and how far
 //! the answer is.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use http::header::STRICT_TRANSPORT_SECURITY;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, request};
@@ -157,6 +159,8 @@ pub(super) struct Answer {
 /// How far an answer is.
 pub(super) enum Step {
     Done(Reply),
+    /// The reply goes out when its event is written.
+    Recorded(Reply, Appending),
     /// Rare, so it is kept out of every connection's future.
     Pending(Pin<Box<dyn Future<Output = Reply>>>),
 }
@@ -179,6 +183,10 @@ impl Answer {
                 reply.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts);
                 Step::Done(reply)
             }
+            Step::Recorded(mut reply, event) => {
+                reply.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts);
+                Step::Recorded(reply, event)
+            }
             Step::Pending(reply) => Step::Pending(Box::pin(async move {
                 let mut reply = reply.await;
                 reply.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts);
@@ -193,20 +201,26 @@ impl Step {
     /// The reply goes out when its event is written.
     pub(super) fn after(reply: Reply, event: Option<Appending>) -> Self {
         match event.filter(|event| !event.is_settled()) {
-            Some(event) => Self::Pending(Box::pin(async move {
-                // Serving goes before counting: the journal has counted and logged what it could not take.
-                let _ = event.written().await;
-                reply
-            })),
+            Some(event) => Self::Recorded(reply, event),
             None => Self::Done(reply),
         }
     }
 
-    pub(super) async fn settle(self) -> Reply {
+    /// The reply. Not to be called again afterwards.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Reply> {
         match self {
-            Self::Done(reply) => reply,
-            Self::Pending(reply) => reply.await,
+            Self::Done(reply) => Poll::Ready(std::mem::take(reply)),
+            Self::Recorded(reply, event) => {
+                // Serving goes before counting: the journal has counted and logged what it could not take.
+                let _ = ready!(event.poll_written(cx));
+                Poll::Ready(std::mem::take(reply))
+            }
+            Self::Pending(reply) => reply.as_mut().poll(cx),
         }
+    }
+
+    pub(super) async fn settle(mut self) -> Reply {
+        poll_fn(|cx| self.poll(cx)).await
     }
 }
 
