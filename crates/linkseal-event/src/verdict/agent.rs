@@ -1,4 +1,6 @@
-//! What a User-Agent says about a request.
+//! What a User-Agent says about a request. Few agents make most requests: `recent` remembers them.
+
+mod recent;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -41,8 +43,19 @@ enum Meaning {
     MailEnd,
 }
 
+/// What an agent says by itself.
+#[derive(Clone, Copy, Default)]
+struct Found {
+    signals: Signals,
+    /// The mail provider, if it is one's proxy.
+    proxy: Option<&'static str>,
+    words: Words,
+    /// Whether it has the form of a browser's.
+    is_browser: bool,
+}
+
 /// The words in an agent, except those of [`rules::PARTS`].
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Words {
     office: bool,
     about: bool,
@@ -74,40 +87,50 @@ impl AgentMatcher {
             signals.add(Signal::AgentEmpty);
             return None;
         }
-        let mut proxy = None;
-        let mut take = |rule: &AgentRule, signals: &mut Signals| {
-            signals.add(rule.signal);
-            proxy = proxy.or(rule.proxy);
-        };
-        if let Some(rule) = rules::EXACT
-            .iter()
-            .find(|r| agent.eq_ignore_ascii_case(r.text.as_bytes()))
-        {
-            take(rule, signals);
-        }
-        let searched = agent.get(..MAX_AGENT).unwrap_or(agent);
-        let mut words = Words::default();
-        for hit in self.words.find_overlapping_iter(searched) {
-            match self.meanings.get(hit.pattern().as_usize()) {
-                Some(Meaning::Part(rule)) => take(rule, signals),
-                Some(meaning) => words.add(*meaning, searched, hit.range()),
-                None => {}
-            }
-        }
-        if ends_with_ignoring_case(agent, rules::AMBIGUOUS_END.as_bytes()) {
-            signals.add(Signal::AgentAmbiguous);
-        }
+        let found = recent::found(agent, || self.search(agent));
+        signals.join(found.signals);
         let follows = matches!(kind, EventType::Click | EventType::Redirect);
-        if follows && words.office {
+        if follows && found.words.office {
             signals.add(Signal::AgentOfficeLookup);
         }
         // A request that already has a signal needs no guess.
         if *signals == Signals::default()
-            && let Some(signal) = words.guess(searched, follows)
+            && let Some(signal) = found.words.guess(found.is_browser, follows)
         {
             signals.add(signal);
         }
-        proxy
+        found.proxy
+    }
+
+    /// What an agent says by itself, whatever it asks for.
+    fn search(&self, agent: &[u8]) -> Found {
+        let mut found = Found::default();
+        if let Some(rule) = rules::EXACT
+            .iter()
+            .find(|r| agent.eq_ignore_ascii_case(r.text.as_bytes()))
+        {
+            found.take(rule);
+        }
+        let searched = agent.get(..MAX_AGENT).unwrap_or(agent);
+        for hit in self.words.find_overlapping_iter(searched) {
+            match self.meanings.get(hit.pattern().as_usize()) {
+                Some(Meaning::Part(rule)) => found.take(rule),
+                Some(meaning) => found.words.add(*meaning, searched, hit.range()),
+                None => {}
+            }
+        }
+        if ends_with_ignoring_case(agent, rules::AMBIGUOUS_END.as_bytes()) {
+            found.signals.add(Signal::AgentAmbiguous);
+        }
+        found.is_browser = found.words.is_browser(searched);
+        found
+    }
+}
+
+impl Found {
+    fn take(&mut self, rule: &AgentRule) {
+        self.signals.add(rule.signal);
+        self.proxy = self.proxy.or(rule.proxy);
     }
 }
 
@@ -155,7 +178,7 @@ impl Words {
 
     /// Guesses what an agent is that no rule knows by name; `None` when nothing speaks against a person.
     /// `follows`: the request follows a link, which mail programs leave to browsers.
-    fn guess(&self, agent: &[u8], follows: bool) -> Option<Signal> {
+    fn guess(&self, is_browser: bool, follows: bool) -> Option<Signal> {
         let signal = |words: &[(&str, Signal)], place| words.get(place).map(|(_, signal)| *signal);
         if let Some(place) = self.program {
             return signal(rules::PROGRAM_WORDS, place);
@@ -163,7 +186,7 @@ impl Words {
         if self.about {
             return Some(Signal::AgentCrawler);
         }
-        if self.is_browser(agent) {
+        if is_browser {
             return None;
         }
         match self.non_browser {

@@ -96,25 +96,32 @@ struct Shard {
     number: u32,
 }
 
-/// The messages that share a place in the table. Their keys are together, so that a message is found,
-/// or known to be new, by reading one line of the cache.
+/// The messages that share a place in the table. What is read of each is together, so that a message is
+/// found, or known to be new, by reading one line of the cache.
 #[derive(Clone, Default)]
 #[repr(align(64))]
 struct Set {
     keys: [u64; WAYS],
-    /// When each was last seen.
-    last: [i64; WAYS],
-    slots: [Slot; WAYS],
+    /// The number of each one's last event.
+    last: [u32; WAYS],
+    rings: [Ring; WAYS],
+    /// The last events of each.
+    events: [[Entry; EVENTS]; WAYS],
+}
+
+/// Which events of a message there are.
+#[derive(Clone, Copy, Default)]
+struct Ring {
+    /// Entries after these are of an earlier message.
+    length: u8,
+    /// Where the next event goes.
+    next: u8,
 }
 
 /// One message.
-#[derive(Clone, Default)]
-struct Slot {
-    /// Its last events; those after `length` are of an earlier message.
-    events: [Entry; EVENTS],
-    length: usize,
-    /// Where the next event goes.
-    next: usize,
+struct Slot<'s> {
+    ring: &'s mut Ring,
+    events: &'s mut [Entry; EVENTS],
 }
 
 /// One event.
@@ -170,7 +177,7 @@ impl BurstDetector {
             new.signals.add(Signal::ChangedTokenBefore);
         }
         let number = new.number;
-        let (set, way, slot) = shard.slot(key, seen.now);
+        let (set, way, mut slot) = shard.slot(key, number);
         slot.take(&mut new);
         let handle = Handle {
             shard: index,
@@ -192,10 +199,11 @@ impl BurstDetector {
         let mut shard = shard.lock();
         let set = shard.sets.get_mut(handle.set);
         // Another message may have taken its place.
-        let Some(slot) = set.filter(|set| set.keys.get(handle.way) == Some(&handle.key)) else {
+        let Some(set) = set.filter(|set| set.keys.get(handle.way) == Some(&handle.key)) else {
             return corrections;
         };
-        let events = slot.slots.get_mut(handle.way).map(Slot::events).unwrap_or_default();
+        let mut slot = set.slot(handle.way);
+        let events = slot.events();
         for (entry, correction) in events.iter_mut().zip(&mut corrections) {
             if entry.number == handle.number {
                 entry.id = Some(id);
@@ -234,8 +242,9 @@ impl Shard {
         self.number
     }
 
-    /// The message's set, way and slot; a new message takes the least recently used one.
-    fn slot(&mut self, key: u64, now: i64) -> (usize, usize, &mut Slot) {
+    /// The message's set, way and slot; a new message takes the least recently used one. `number` is
+    /// that of its event.
+    fn slot(&mut self, key: u64, number: u32) -> (usize, usize, Slot<'_>) {
         if self.sets.is_empty() {
             self.sets.resize(SETS, Set::default());
         }
@@ -243,16 +252,33 @@ impl Shard {
         #[allow(clippy::indexing_slicing, reason = "it has SETS sets")]
         let set = &mut self.sets[at];
         let known = set.keys.iter().position(|k| *k == key);
-        let oldest = || (0..WAYS).min_by_key(|way| set.last.get(*way)).unwrap_or(0);
-        let way = known.unwrap_or_else(oldest);
-        #[allow(clippy::indexing_slicing, reason = "it is a place in an array of WAYS")]
-        let (known_key, last, slot) = (&mut set.keys[way], &mut set.last[way], &mut set.slots[way]);
+        // Longest ago, even if the numbers have begun again.
+        let age = |way: &usize| set.last.get(*way).map(|last| number.wrapping_sub(*last));
+        let way = known.unwrap_or_else(|| (0..WAYS).max_by_key(age).unwrap_or(0));
         if known.is_none() {
-            *known_key = key;
-            (slot.length, slot.next) = (0, 0);
+            set.begin(way, key);
         }
-        *last = now;
-        (at, way, slot)
+        if let Some(last) = set.last.get_mut(way) {
+            *last = number;
+        }
+        (at, way, set.slot(way))
+    }
+}
+
+impl Set {
+    /// Gives a way to another message.
+    fn begin(&mut self, way: usize, key: u64) {
+        if let (Some(known), Some(ring)) = (self.keys.get_mut(way), self.rings.get_mut(way)) {
+            (*known, *ring) = (key, Ring::default());
+        }
+    }
+
+    #[allow(clippy::indexing_slicing, reason = "they are arrays of WAYS")]
+    fn slot(&mut self, way: usize) -> Slot<'_> {
+        Slot {
+            ring: &mut self.rings[way],
+            events: &mut self.events[way],
+        }
     }
 }
 
@@ -274,10 +300,10 @@ impl Probes {
     }
 }
 
-impl Slot {
+impl Slot<'_> {
     /// The events of its message, in any order.
     fn events(&mut self) -> &mut [Entry] {
-        self.events.get_mut(..self.length).unwrap_or_default()
+        self.events.get_mut(..usize::from(self.ring.length)).unwrap_or_default()
     }
 
     /// Compares an event with its neighbours and remembers it. Both may get signals.
@@ -320,10 +346,10 @@ impl Slot {
             new.signals.add(Signal::TwoNetworks);
         }
         new.written = new.signals;
-        let place = self.next % EVENTS;
-        self.next = place + 1;
-        self.length = self.length.max(self.next);
-        if let Some(event) = self.events.get_mut(place) {
+        let place = self.ring.next % EVENTS as u8;
+        self.ring.next = place + 1;
+        self.ring.length = self.ring.length.max(self.ring.next);
+        if let Some(event) = self.events.get_mut(usize::from(place)) {
             *event = *new;
         }
     }

@@ -119,6 +119,11 @@ impl Signals {
         self.0 |= 1 << signal as u8;
     }
 
+    /// Adds those of another set.
+    pub(super) fn join(&mut self, others: Self) {
+        self.0 |= others.0;
+    }
+
     pub(super) fn has(self, signal: Signal) -> bool {
         self.0 & (1 << signal as u8) != 0
     }
