@@ -8,7 +8,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::event_type::EventType;
-use crate::json::Object;
+use crate::json::{Object, key};
 use crate::privacy::Privacy;
 use crate::verdict::{Class, Verdict};
 
@@ -117,69 +117,69 @@ impl<'a> Event<'a> {
     /// Writes the members that the journal assigns, and leaves the object open.
     pub(crate) fn encode_head(out: &mut Vec<u8>, id: Uuid, seq: u64, boot: Uuid) {
         let mut head = Object::open(out);
-        head.uuid("id", id);
-        head.number("seq", seq);
-        head.uuid("boot", boot);
+        head.uuid(key!("id"), id);
+        head.number(key!("seq"), seq);
+        head.uuid(key!("boot"), boot);
     }
 
     /// Writes all other members, and closes the object.
     pub(crate) fn encode_rest(&self, out: &mut Vec<u8>, node: &str, privacy: Privacy) {
         let mut o = Object::resume(out);
-        o.text("type", self.kind.as_str());
-        o.time("time", self.time);
-        o.text("node", node);
-        o.text("domain", self.domain);
-        o.text("tenant", self.tenant);
+        o.text(key!("type"), self.kind.as_str());
+        o.time(key!("time"), self.time);
+        o.text(key!("node"), node);
+        o.text(key!("domain"), self.domain);
+        o.text(key!("tenant"), self.tenant);
         if let Some(id) = self.message_id {
-            o.uuid("message_id", id);
+            o.uuid(key!("message_id"), id);
         }
         if let Some(link) = self.link {
-            o.number("link", u64::from(link));
+            o.number(key!("link"), u64::from(link));
         }
         if let Some(list) = self.list {
-            o.number("list", u64::from(list));
+            o.number(key!("list"), u64::from(list));
         }
-        o.text_opt("slug", self.slug);
-        o.text_opt("url", self.url);
-        o.text_opt("killed", self.killed);
+        o.text_opt(key!("slug"), self.slug);
+        o.text_opt(key!("url"), self.url);
+        o.text_opt(key!("killed"), self.killed);
         if let Some(issued) = self.issued_at {
-            o.time("issued_at", issued);
+            o.time(key!("issued_at"), issued);
             // 0 when the minter's clock is ahead of ours.
             o.number(
-                "since_issue_ms",
+                key!("since_issue_ms"),
                 u64::try_from(self.time.saturating_since(issued).as_millis()).unwrap_or(0),
             );
         }
         if let Some(client) = self.client.as_ref().map(|c| c.kept(privacy)).filter(Client::is_known) {
-            let mut c = o.object("client");
+            let mut c = o.object(key!("client"));
             if let Some(address) = client.ip {
-                c.plain("ip", |out| privacy.ip.write(address, out));
+                c.plain(key!("ip"), |out| privacy.ip.write(address, out));
             }
-            c.text_opt("network", client.network);
-            c.bytes_opt("user_agent", client.user_agent, MAX_HEADER);
-            c.bytes_opt("referer", client.referer, MAX_HEADER);
-            c.text_opt("proxy", client.proxy);
+            c.text_opt(key!("network"), client.network);
+            c.bytes_opt(key!("user_agent"), client.user_agent, MAX_HEADER);
+            c.bytes_opt(key!("referer"), client.referer, MAX_HEADER);
+            c.text_opt(key!("proxy"), client.proxy);
             c.close();
         }
         if let Some(request) = &self.request {
-            let mut r = o.object("request");
-            r.text("method", request.method);
-            r.text("version", request.version);
-            r.text_opt("tls", request.tls);
+            let mut r = o.object(key!("request"));
+            r.text(key!("method"), request.method);
+            r.text(key!("version"), request.version);
+            r.text_opt(key!("tls"), request.tls);
             r.close();
         }
         if let Some(verdict) = &self.verdict {
-            let mut v = o.object("verdict");
-            v.text("class", verdict.class.as_str());
-            v.list("reasons", verdict.reasons());
-            v.text("rules", verdict.rules);
+            let mut v = o.object(key!("verdict"));
+            v.text(key!("class"), verdict.class.as_str());
+            v.list(key!("reasons"), verdict.reasons());
+            v.text(key!("rules"), verdict.rules);
             v.close();
         }
         if let Some(id) = self.corrects {
-            o.uuid("corrects", id);
+            o.uuid(key!("corrects"), id);
         }
         if let Some(ssl) = self.ssl {
-            o.value("ssl", ssl);
+            o.value(key!("ssl"), ssl);
         }
         o.close();
     }

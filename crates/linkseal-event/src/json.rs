@@ -9,7 +9,15 @@ use std::borrow::Cow;
 use linkseal_base::clock::Timestamp;
 use uuid::Uuid;
 
-/// An object being written into a buffer. Absent values write nothing, not even their key.
+/// The name of a member as it is written, with the comma before it: one copy instead of four.
+macro_rules! key {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":")
+    };
+}
+pub(crate) use key;
+
+/// An object being written into a buffer. Keys are made by [`key`]. Absent values write nothing, not even their key.
 pub(crate) struct Object<'b> {
     out: &'b mut Vec<u8>,
     /// Whether the next member needs a comma before it.
@@ -46,16 +54,14 @@ impl<'b> Object<'b> {
     pub(crate) fn bytes_opt(&mut self, key: &'static str, value: Option<&[u8]>, max: usize) {
         let Some(value) = value else { return };
         self.key(key);
-        let text = match value.get(..max) {
-            None => String::from_utf8_lossy(value),
+        let cut = value.get(..max).unwrap_or(value);
+        let text = match std::str::from_utf8(cut) {
+            Ok(text) => Cow::Borrowed(text),
             // Drop a character that was cut in the middle.
-            Some(cut) => match std::str::from_utf8(cut) {
-                Err(e) if e.error_len().is_none() => {
-                    String::from_utf8_lossy(cut.get(..e.valid_up_to()).unwrap_or_default())
-                }
-                Ok(text) => Cow::Borrowed(text),
-                Err(_) => String::from_utf8_lossy(cut),
-            },
+            Err(e) if e.error_len().is_none() && cut.len() < value.len() => {
+                String::from_utf8_lossy(cut.get(..e.valid_up_to()).unwrap_or_default())
+            }
+            Err(_) => String::from_utf8_lossy(cut),
         };
         string(self.out, &text);
     }
@@ -114,13 +120,13 @@ impl<'b> Object<'b> {
     }
 
     fn key(&mut self, key: &'static str) {
-        if self.comma {
-            self.out.push(b',');
-        }
+        let key = if self.comma {
+            key
+        } else {
+            key.strip_prefix(',').unwrap_or(key)
+        };
         self.comma = true;
-        self.out.push(b'"');
         self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"\":");
     }
 }
 
@@ -190,7 +196,7 @@ mod tests {
         fn any_bytes_become_a_string_within_the_limit(bytes in any::<Vec<u8>>(), max in 0usize..64) {
             let mut out = Vec::new();
             let mut object = Object::open(&mut out);
-            object.bytes_opt("k", Some(&bytes), max);
+            object.bytes_opt(key!("k"), Some(&bytes), max);
             object.close();
             let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
             let text = value["k"].as_str().unwrap();

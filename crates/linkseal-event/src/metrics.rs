@@ -187,9 +187,9 @@ impl Metrics {
 
     fn event(&self, kind: EventType, class: Option<Class>) -> Option<&IntCounter> {
         let place = kind as usize * (Class::ALL.len() + 1) + class.map_or(Class::ALL.len(), |c| c as usize);
-        let labels = [kind.as_str(), class.map_or(NO_CLASS, Class::as_str)];
+        let labels = || [kind.as_str(), class.map_or(NO_CLASS, Class::as_str)];
         let series = self.series.get(place)?;
-        Some(series.get_or_init(|| self.events.with_label_values(&labels)))
+        Some(series.get_or_init(|| self.events.with_label_values(&labels())))
     }
 }
 

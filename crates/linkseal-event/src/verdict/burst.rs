@@ -26,7 +26,7 @@ use super::signal::{Signal, Signals};
 const SHARDS: usize = 64;
 /// Sets of messages in a shard.
 const SETS: usize = 64;
-/// Messages in a set. With 16,384 messages in all (6 MiB), bursts are found at up to about 16,000
+/// Messages in a set. With 16,384 messages in all (6.5 MiB), bursts are found at up to about 16,000
 /// messages a second.
 const WAYS: usize = 4;
 /// Events remembered per message: twice as many as make a burst, so that a burst mixed with other
@@ -70,6 +70,8 @@ pub(crate) enum Target {
 #[derive(Debug)]
 pub(crate) struct Handle {
     shard: usize,
+    set: usize,
+    way: usize,
     key: u64,
     number: u32,
 }
@@ -88,28 +90,43 @@ pub(crate) type Corrections = [Option<Correction>; EVENTS];
 #[derive(Default)]
 struct Shard {
     /// Allocated with the first event.
-    slots: Vec<Slot>,
-    probes: [Probe; PROBES],
-    /// Where the next probe goes.
-    probe: usize,
+    sets: Vec<Set>,
+    probes: Probes,
     /// The number of the last event.
     number: u32,
 }
 
-/// One message.
+/// The messages that share a place in the table. What is read of each is together, so that a message is
+/// found, or known to be new, by reading one line of the cache.
 #[derive(Clone, Default)]
-struct Slot {
-    key: u64,
-    last: i64,
-    events: [Entry; EVENTS],
+#[repr(align(64))]
+struct Set {
+    keys: [u64; WAYS],
+    /// The number of each one's last event.
+    last: [u32; WAYS],
+    rings: [Ring; WAYS],
+    /// The last events of each.
+    events: [[Entry; EVENTS]; WAYS],
+}
+
+/// Which events of a message there are.
+#[derive(Clone, Copy, Default)]
+struct Ring {
+    /// Entries after these are of an earlier message.
+    length: u8,
     /// Where the next event goes.
-    next: usize,
+    next: u8,
+}
+
+/// One message.
+struct Slot<'s> {
+    ring: &'s mut Ring,
+    events: &'s mut [Entry; EVENTS],
 }
 
 /// One event.
 #[derive(Clone, Copy, Default)]
 struct Entry {
-    /// 0 when the entry is free.
     number: u32,
     at: i64,
     target: Target,
@@ -122,12 +139,14 @@ struct Entry {
     written: Signals,
 }
 
-/// A modified token.
-#[derive(Clone, Copy, Default)]
-struct Probe {
-    message: u64,
-    network: u64,
-    at: i64,
+/// The last modified tokens. Their messages are together, because every event is compared with them.
+#[derive(Default)]
+struct Probes {
+    messages: [u64; PROBES],
+    /// The network and the time of each.
+    sources: [(u64, i64); PROBES],
+    /// Where the next one goes.
+    next: usize,
 }
 
 impl BurstDetector {
@@ -154,14 +173,18 @@ impl BurstDetector {
             signals: seen.signals,
             written: Signals::default(),
         };
-        if shard.was_probed(message, &new) {
+        if shard.probes.has(message, &new) {
             new.signals.add(Signal::ChangedTokenBefore);
         }
-        shard.slot(key).take(&mut new);
+        let number = new.number;
+        let (set, way, mut slot) = shard.slot(key, number);
+        slot.take(&mut new);
         let handle = Handle {
             shard: index,
+            set,
+            way,
             key,
-            number: new.number,
+            number,
         };
         (new.signals, handle)
     }
@@ -174,15 +197,17 @@ impl BurstDetector {
             return corrections;
         };
         let mut shard = shard.lock();
-        let Some(slot) = shard.set(handle.key).iter_mut().find(|s| s.key == handle.key) else {
+        let set = shard.sets.get_mut(handle.set);
+        // Another message may have taken its place.
+        let Some(set) = set.filter(|set| set.keys.get(handle.way) == Some(&handle.key)) else {
             return corrections;
         };
-        for entry in &mut slot.events {
+        let mut slot = set.slot(handle.way);
+        let events = slot.events();
+        for (entry, correction) in events.iter_mut().zip(&mut corrections) {
             if entry.number == handle.number {
                 entry.id = Some(id);
             }
-        }
-        for (entry, correction) in slot.events.iter_mut().zip(&mut corrections) {
             if let Some(id) = entry.id.filter(|_| entry.signals != entry.written) {
                 entry.written = entry.signals;
                 *correction = Some(Correction {
@@ -199,15 +224,7 @@ impl BurstDetector {
     pub(crate) fn probed(&self, message: Uuid, ip: IpAddr, now: i64) {
         let message = self.hash.hash_one(message);
         let (_, mut shard) = self.shard(message);
-        let place = shard.probe % PROBES;
-        shard.probe = place + 1;
-        if let Some(probe) = shard.probes.get_mut(place) {
-            *probe = Probe {
-                message,
-                network: network(ip),
-                at: now,
-            };
-        }
+        shard.probes.add(message, network(ip), now);
     }
 
     fn shard(&self, message: u64) -> (usize, MutexGuard<'_, Shard>) {
@@ -225,52 +242,81 @@ impl Shard {
         self.number
     }
 
-    fn was_probed(&self, message: u64, new: &Entry) -> bool {
-        self.probes
-            .iter()
-            .any(|p| p.message == message && p.network == new.network && within(p.at, new.at, rules::PROBE_WINDOW))
-    }
-
-    /// The slots that a message may use.
-    fn set(&mut self, key: u64) -> &mut [Slot] {
-        let at = key as usize % SETS * WAYS;
-        self.slots.get_mut(at..at + WAYS).unwrap_or_default()
-    }
-
-    /// The message's slot; a new message takes the least recently used one.
-    fn slot(&mut self, key: u64) -> &mut Slot {
-        if self.slots.is_empty() {
-            self.slots.resize(SETS * WAYS, Slot::default());
+    /// The message's set, way and slot; a new message takes the least recently used one. `number` is
+    /// that of its event.
+    fn slot(&mut self, key: u64, number: u32) -> (usize, usize, Slot<'_>) {
+        if self.sets.is_empty() {
+            self.sets.resize(SETS, Set::default());
         }
-        let at = key as usize % SETS * WAYS;
-        let set = self.set(key);
-        let way = set.iter().position(|s| s.key == key).unwrap_or_else(|| {
-            let oldest = (0..WAYS)
-                .min_by_key(|way| set.get(*way).map_or(i64::MIN, |s| s.last))
-                .unwrap_or(0);
-            if let Some(slot) = set.get_mut(oldest) {
-                *slot = Slot { key, ..Slot::default() };
-            }
-            oldest
-        });
-        #[allow(clippy::indexing_slicing, reason = "it has SETS * WAYS slots")]
-        &mut self.slots[at + way]
+        let at = key as usize % SETS;
+        #[allow(clippy::indexing_slicing, reason = "it has SETS sets")]
+        let set = &mut self.sets[at];
+        let known = set.keys.iter().position(|k| *k == key);
+        // Longest ago, even if the numbers have begun again.
+        let age = |way: &usize| set.last.get(*way).map(|last| number.wrapping_sub(*last));
+        let way = known.unwrap_or_else(|| (0..WAYS).max_by_key(age).unwrap_or(0));
+        if known.is_none() {
+            set.begin(way, key);
+        }
+        if let Some(last) = set.last.get_mut(way) {
+            *last = number;
+        }
+        (at, way, set.slot(way))
     }
 }
 
-impl Slot {
+impl Set {
+    /// Gives a way to another message.
+    fn begin(&mut self, way: usize, key: u64) {
+        if let (Some(known), Some(ring)) = (self.keys.get_mut(way), self.rings.get_mut(way)) {
+            (*known, *ring) = (key, Ring::default());
+        }
+    }
+
+    #[allow(clippy::indexing_slicing, reason = "they are arrays of WAYS")]
+    fn slot(&mut self, way: usize) -> Slot<'_> {
+        Slot {
+            ring: &mut self.rings[way],
+            events: &mut self.events[way],
+        }
+    }
+}
+
+impl Probes {
+    fn has(&self, message: u64, new: &Entry) -> bool {
+        // Nearly always not: a loop without an early exit is vectorised.
+        self.messages.iter().fold(false, |found, m| found | (*m == message))
+            && self.messages.iter().zip(&self.sources).any(|(m, (network, at))| {
+                *m == message && *network == new.network && within(*at, new.at, rules::PROBE_WINDOW)
+            })
+    }
+
+    fn add(&mut self, message: u64, network: u64, now: i64) {
+        let place = self.next % PROBES;
+        self.next = place + 1;
+        if let (Some(known), Some(source)) = (self.messages.get_mut(place), self.sources.get_mut(place)) {
+            (*known, *source) = (message, (network, now));
+        }
+    }
+}
+
+impl Slot<'_> {
+    /// The events of its message, in any order.
+    fn events(&mut self) -> &mut [Entry] {
+        self.events.get_mut(..usize::from(self.ring.length)).unwrap_or_default()
+    }
+
     /// Compares an event with its neighbours and remembers it. Both may get signals.
     fn take(&mut self, new: &mut Entry) {
         let is_neighbour = |e: &Entry| {
-            e.number != 0
-                && within(e.at, new.at, rules::BURST_WINDOW)
+            within(e.at, new.at, rules::BURST_WINDOW)
                 // If a campaign uses one message id, different people are not neighbours.
                 && (e.network == new.network || e.agent == new.agent)
         };
         let mut links = Links::default();
         links.add(new.target);
         let mut burst = false;
-        for event in self.events.iter().filter(|e| is_neighbour(e)) {
+        for event in self.events().iter().filter(|e| is_neighbour(e)) {
             links.add(event.target);
             burst |= event.signals.has(Signal::BurstOfLinks);
         }
@@ -284,27 +330,26 @@ impl Slot {
         };
         if let Some(signal) = signal {
             new.signals.add(signal);
-            self.events
+            self.events()
                 .iter_mut()
                 .filter(|e| is_neighbour(e))
                 .for_each(|e| e.signals.add(signal));
         }
         let elsewhere = |e: &Entry| {
-            e.number != 0
-                && matches!(e.target, Target::Link(_))
+            matches!(e.target, Target::Link(_))
                 && e.target == new.target
                 && e.network != new.network
                 && within(e.at, new.at, rules::TWO_NETWORKS_WINDOW)
         };
-        for event in self.events.iter_mut().filter(|e| elsewhere(e)) {
+        for event in self.events().iter_mut().filter(|e| elsewhere(e)) {
             event.signals.add(Signal::TwoNetworks);
             new.signals.add(Signal::TwoNetworks);
         }
         new.written = new.signals;
-        self.last = new.at;
-        let place = self.next % EVENTS;
-        self.next = place + 1;
-        if let Some(event) = self.events.get_mut(place) {
+        let place = self.ring.next % EVENTS as u8;
+        self.ring.next = place + 1;
+        self.ring.length = self.ring.length.max(self.ring.next);
+        if let Some(event) = self.events.get_mut(usize::from(place)) {
             *event = *new;
         }
     }
@@ -332,7 +377,7 @@ impl Links {
 
 /// Whether two times are that close, in either order: the clock may have been set back.
 fn within(earlier: i64, later: i64, window: Duration) -> bool {
-    u128::from(later.abs_diff(earlier)) <= window.as_millis()
+    later.abs_diff(earlier) <= window.as_millis() as u64
 }
 
 /// The network of one household or site: /24 of IPv4, /48 of IPv6.

@@ -69,7 +69,7 @@ impl Classifier {
         let proxy = self.agents.judge(kind, agent, &mut signals);
         if rules::PURPOSE_HEADERS
             .iter()
-            .any(|h| headers.get(*h).is_some_and(|v| is_prefetch(v.as_bytes())))
+            .any(|h| headers.get(h).is_some_and(|v| is_prefetch(v.as_bytes())))
         {
             signals.add(Signal::HeaderPurpose);
         }

@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
+
 use super::signal::Signal;
 
 /// The version of these rules, which every verdict names.
@@ -238,7 +240,12 @@ pub(super) const MAIL_END: &str = "mail";
 pub(super) const AMBIGUOUS_END: &str = "applewebkit/605.1.15 (khtml, like gecko)";
 
 /// Request headers that announce a prefetch: `Sec-Purpose` (Fetch standard), and the older `Purpose` (Chrome), `X-Purpose` (Safari), `X-Moz` (Firefox).
-pub(super) const PURPOSE_HEADERS: &[&str] = &["sec-purpose", "purpose", "x-purpose", "x-moz"];
+pub(super) static PURPOSE_HEADERS: [HeaderName; 4] = [
+    HeaderName::from_static("sec-purpose"),
+    HeaderName::from_static("purpose"),
+    HeaderName::from_static("x-purpose"),
+    HeaderName::from_static("x-moz"),
+];
 
 /// What such a header contains, possibly among other words (`prefetch;prerender`).
 pub(super) const PURPOSES: &[&str] = &["prefetch", "preview", "prerender"];

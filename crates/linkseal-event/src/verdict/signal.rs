@@ -119,12 +119,23 @@ impl Signals {
         self.0 |= 1 << signal as u8;
     }
 
+    /// Adds those of another set.
+    pub(super) fn join(&mut self, others: Self) {
+        self.0 |= others.0;
+    }
+
     pub(super) fn has(self, signal: Signal) -> bool {
         self.0 & (1 << signal as u8) != 0
     }
 
     pub(super) fn iter(self) -> impl Iterator<Item = Signal> {
-        Signal::ALL.iter().copied().filter(move |signal| self.has(*signal))
+        // Most requests have none or one.
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let signal = Signal::ALL.get(left.trailing_zeros() as usize).copied();
+            left &= left.wrapping_sub(1);
+            signal
+        })
     }
 }
 

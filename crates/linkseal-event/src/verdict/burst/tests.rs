@@ -197,9 +197,9 @@ fn the_detector_does_not_grow() {
         see(&memory, &click(message, 0, OFFICE, "a", T0 + message as i64));
         memory.probed(Uuid::from_u128(message), OFFICE.parse().unwrap(), T0);
     }
-    let slots: usize = memory.shards.iter().map(|s| s.lock().slots.capacity()).sum();
-    assert_eq!(slots, SHARDS * SETS * WAYS);
-    assert!(size_of::<Slot>() * slots < 9 << 20, "{} bytes each", size_of::<Slot>());
+    let sets: usize = memory.shards.iter().map(|s| s.lock().sets.capacity()).sum();
+    assert_eq!(sets, SHARDS * SETS);
+    assert!(size_of::<Set>() * sets < 9 << 20, "{} bytes each", size_of::<Set>());
     // After a flood, bursts are found as before.
     let now = T0 + 200_000;
     for link in 0..2 {
