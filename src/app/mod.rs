@@ -10,11 +10,12 @@
 //! | `store`, `store_wait` | open the store; answer health checks while its disk keeps the start waiting |
 //! | `reload`, `drain` | SIGHUP and shutdown |
 //! | `outbox` | writes the control plane's outbox to the journal |
-//! | `admin_runtime` | the runtime of the admin port, apart from the data plane's |
+//! | `admin_runtime`, `delivery_runtime` | the runtimes of the admin port and of event delivery, apart from the data plane's |
 //! | `demo`, `doctor` | an edge with its own CA on loopback; the checks before a start |
 
 mod admin_runtime;
 mod clients;
+mod delivery_runtime;
 #[cfg(feature = "devca")]
 pub(crate) mod demo;
 pub(crate) mod doctor;
@@ -60,6 +61,7 @@ use linkseal_net::shares::Turns;
 
 use self::admin_runtime::AdminRuntime;
 use self::clients::ClientFactory;
+use self::delivery_runtime::DeliveryRuntime;
 use crate::descriptors;
 
 pub use crate::telemetry::logs::LogHandle;
@@ -138,6 +140,7 @@ pub struct App {
     admin: Admin,
     /// Dropped, and so shut down, after all tasks have ended.
     _admin_runtime: AdminRuntime,
+    _delivery_runtime: DeliveryRuntime,
     journal: Journal,
     delivery: Delivery,
     cores: Cores,
@@ -162,6 +165,8 @@ impl App {
         let tasks = all_tasks.on(tokio::runtime::Handle::current());
         let cores = Cores::start().context("the threads of the data plane")?;
         let admin_runtime = AdminRuntime::new()?;
+        let delivery_runtime = DeliveryRuntime::new()?;
+        let delivery_tasks = delivery_runtime.tasks(&tasks);
         let metrics = MetricsHub::new()?;
         let registry = metrics.registry();
         if let Some(log) = &options.log {
@@ -244,8 +249,8 @@ impl App {
         let event_settings = wiring::events(&config)?;
         let event_metrics = linkseal_event::Metrics::register(registry)?;
         let journal = Journal::open(&event_settings, config.edge.node.as_str(), clock.clone(), event_metrics)?;
-        let delivery = Delivery::start(&journal, &event_settings, &tasks)?;
-        let eraser = Eraser::new(delivery.clone(), journal.clone(), tasks.clone());
+        let delivery = Delivery::start(&journal, &event_settings, &delivery_tasks)?;
+        let eraser = Eraser::new(delivery.clone(), journal.clone(), delivery_tasks.clone());
         let classifier = linkseal_event::verdict::Classifier::builtin()?;
         classifier.set_networks(wiring::networks(&config)?);
         let draining = Arc::new(AtomicBool::new(false));
@@ -308,7 +313,7 @@ impl App {
             certificates,
             draining: Arc::clone(&draining),
             journal: journal.clone(),
-            activity: Activity::start(&journal, &tasks),
+            activity: Activity::start(&journal, &delivery_tasks),
             delivery: delivery.clone(),
             eraser,
             pages_key,
@@ -329,6 +334,7 @@ impl App {
             limits,
             admin,
             _admin_runtime: admin_runtime,
+            _delivery_runtime: delivery_runtime,
             journal,
             delivery,
             cores,

@@ -82,8 +82,8 @@ impl App {
             .spawn(async move { control.operator().register_own_names(&names).await });
         // Synchronously, so that of two reloads the later one's settings win.
         self.delivery.set_settings(events);
-        let (delivery, tasks) = (self.delivery.clone(), self.tasks.clone());
-        self.tasks.spawn(async move { delivery.renew(&tasks).await });
+        let delivery = self.delivery.clone();
+        self.tasks.spawn(async move { delivery.renew().await });
         self.config.store(Arc::new(config));
         tracing::info!("configuration reloaded");
         Ok(())

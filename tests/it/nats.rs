@@ -143,7 +143,7 @@ async fn events_survive_a_wrong_token_until_a_reload_fixes_it() {
     .await;
     let right = settings(dir.path(), &nats, TOKEN);
     delivery.set_settings(right);
-    delivery.renew(&tasks).await;
+    delivery.renew().await;
     let got: Vec<_> = until_stored(&nats, &clock, 5)
         .await
         .into_iter()

@@ -4,7 +4,8 @@
 //! It reads the journal in the background, as a sink does, so no request waits for it; its rate is
 //! bounded, and after a burst it catches up. It stores no address, no message and no URL.
 
-use std::borrow::Cow;
+mod shown;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +15,9 @@ use linkseal_base::shutdown::Tasks;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use parking_lot::Mutex;
-use serde::Deserialize;
 use uuid::Uuid;
 
+use self::shown::ShownEvent;
 use crate::event_type::EventType;
 use crate::journal::BATCH;
 use crate::journal::{Follower, Journal, Record};
@@ -148,14 +149,18 @@ impl Activity {
 
     fn take(&self, record: &Record) {
         // Events of a later version that this one does not know are not shown.
-        let Ok(event) = serde_json::from_slice::<ShownEvent<'_>>(&record.json) else {
+        let Some(event) = ShownEvent::read(&record.json) else {
             return;
         };
-        let (Ok(kind), Some(time)) = (event.kind.parse(), Timestamp::parse_rfc3339(event.time)) else {
+        let (Ok(kind), Some(time)) = (event.kind.parse(), Timestamp::parse_rfc3339(&event.time)) else {
             return;
         };
-        let class = event.verdict.and_then(|v| Class::parse(v.class));
-        let tenants = self.domains.entry_by_ref(event.domain).or_default().into_value();
+        let class = event.verdict.and_then(|v| Class::parse(&v.class));
+        let tenants = self
+            .domains
+            .entry_by_ref(event.domain.as_ref())
+            .or_default()
+            .into_value();
         let mut tenants = tenants.lock();
         let place = tenants.iter().position(|(of, _)| *of == event.tenant);
         let own = place.and_then(|place| tenants.remove(place));
@@ -173,28 +178,6 @@ impl Activity {
         tenants.truncate(TENANTS - 1);
         tenants.push_front((tenant, recent));
     }
-}
-
-/// The members of an event that are read.
-#[derive(Deserialize)]
-struct ShownEvent<'j> {
-    id: Uuid,
-    #[serde(rename = "type")]
-    kind: &'j str,
-    time: &'j str,
-    domain: &'j str,
-    /// May contain escapes.
-    #[serde(borrow, default)]
-    tenant: Cow<'j, str>,
-    link: Option<u16>,
-    verdict: Option<Verdict<'j>>,
-    corrects: Option<Uuid>,
-    repeated: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct Verdict<'j> {
-    class: &'j str,
 }
 
 impl Recent {

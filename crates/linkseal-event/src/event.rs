@@ -16,6 +16,9 @@ use crate::verdict::{Class, Verdict};
 /// not be able to fill the journal with them.
 const MAX_HEADER: usize = 1024;
 
+/// Length of a UUID in text.
+const UUID: usize = 36;
+
 /// Something that happened. It borrows from the request it is about and is encoded once, when the
 /// journal takes it, which adds `seq`, `boot`, `node` and usually the id. Members that are `None` are
 /// left out of the JSON.
@@ -219,7 +222,20 @@ pub(crate) struct Head<'j> {
 /// Reads the type and time from an event's JSON; `None` when it is not an event.
 pub(crate) fn head(json: &[u8]) -> Option<Head<'_>> {
     // The form that this version writes needs no JSON parser.
-    quick_head(json).or_else(|| serde_json::from_slice(json).ok())
+    let quick = quick_head(json).map(|(head, _)| head);
+    quick.or_else(|| serde_json::from_slice(json).ok())
+}
+
+/// The id of a written event.
+pub(crate) fn id_of(json: &[u8]) -> Option<Uuid> {
+    #[derive(Deserialize)]
+    struct Id {
+        id: Uuid,
+    }
+    let quick = json.strip_prefix(br#"{"id":""#).and_then(|rest| rest.get(..UUID));
+    quick
+        .and_then(|id| Uuid::try_parse_ascii(id).ok())
+        .or_else(|| serde_json::from_slice(json).ok().map(|Id { id }| id))
 }
 
 /// The time of a written event.
@@ -227,9 +243,8 @@ pub(crate) fn time_of(json: &[u8]) -> Option<Timestamp> {
     head(json).and_then(|h| Timestamp::parse_rfc3339(&h.time))
 }
 
-fn quick_head(json: &[u8]) -> Option<Head<'_>> {
-    /// Length of a UUID in text.
-    const UUID: usize = 36;
+/// The head of an event in the form that this version writes, and the members behind it.
+pub(crate) fn quick_head(json: &[u8]) -> Option<(Head<'_>, &[u8])> {
     let rest = json
         .strip_prefix(br#"{"id":""#)?
         .get(UUID..)?
@@ -239,19 +254,20 @@ fn quick_head(json: &[u8]) -> Option<Head<'_>> {
         .strip_prefix(br#","boot":""#)?
         .get(UUID..)?
         .strip_prefix(br#"","type":""#)?;
-    let (kind, rest) = rest.split_at_checked(rest.iter().position(|b| *b == b'"')?)?;
-    let rest = rest.strip_prefix(br#"","time":""#)?;
-    let time = rest.get(..rest.iter().position(|b| *b == b'"')?)?;
-    let text = |b| {
-        std::str::from_utf8(b)
-            .ok()
-            .filter(|t| !t.contains('\\'))
-            .map(Cow::Borrowed)
+    let (kind, rest) = quick_text(rest)?;
+    let (time, rest) = quick_text(rest.strip_prefix(br#","time":""#)?)?;
+    let head = Head {
+        kind: kind.into(),
+        time: time.into(),
     };
-    Some(Head {
-        kind: text(kind)?,
-        time: text(time)?,
-    })
+    Some((head, rest))
+}
+
+/// A string without escapes whose opening quote has been read, and what follows its closing quote.
+pub(crate) fn quick_text(json: &[u8]) -> Option<(&str, &[u8])> {
+    let end = json.iter().position(|b| matches!(b, b'"' | b'\\'))?;
+    let (text, rest) = json.split_at_checked(end)?;
+    Some((std::str::from_utf8(text).ok()?, rest.strip_prefix(b"\"")?))
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ async fn deliver_to(harness: &Harness, status: u16) -> Arc<Mutex<u16>> {
         }),
     });
     harness.delivery.set_settings(events);
-    harness.delivery.renew(&harness.tasks).await;
+    harness.delivery.renew().await;
     status
 }
 

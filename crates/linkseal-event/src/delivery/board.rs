@@ -269,9 +269,9 @@ impl Board {
 
 /// The time of the first event that a reader finds.
 fn first_time(mut reader: FolderReader, until: Until) -> Option<Timestamp> {
-    let mut records = Vec::new();
-    reader.read(until, 1, &mut records).ok()?;
-    time_of(&records.first()?.json)
+    let mut time = None;
+    reader.read(until, 1, |_, json| time = time_of(json)).ok()?;
+    time
 }
 
 fn signed(number: u64) -> i64 {

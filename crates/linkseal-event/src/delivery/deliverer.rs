@@ -14,17 +14,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use linkseal_base::clock::Timestamp;
 use linkseal_base::random;
 use tokio::sync::watch;
 
 use super::context::{DISK_PAUSE, Ended, SinkContext};
-use crate::event::head;
-use crate::event_type::EventType;
+use super::subscription::Subscription;
 use crate::failure_streak::{FailureStreak, elapsed};
-use crate::journal::Record;
 use crate::journal::cursor::Cursor;
 use crate::journal::folder::Folder;
+use crate::journal::lines::{Lines, LinesBuffer};
 use crate::journal::reader::Until;
 use crate::sink::{Retry, Sink, SinkError};
 
@@ -58,8 +58,7 @@ const SKIP_SAVE_EVERY: Duration = Duration::from_secs(60);
 pub(super) struct Deliverer {
     pub(super) context: SinkContext,
     pub(super) sink: Box<dyn Sink>,
-    /// The event types the sink subscribes to; `None` for all.
-    pub(super) types: Option<Vec<EventType>>,
+    pub(super) subscription: Subscription,
     pub(super) folders: watch::Receiver<Vec<Arc<Folder>>>,
     pub(super) attempts: Attempts,
 }
@@ -104,10 +103,10 @@ enum Blame {
 }
 
 impl Deliverer {
-    /// Delivers the events of a batch that the sink subscribes to, then moves the cursor to `last`.
-    pub(super) async fn deliver_batch(&mut self, records: Vec<Record>, at: &mut Position, last: u64) -> Ended {
-        let records = self.subscribed(records);
-        if records.is_empty() {
+    /// Delivers a batch, the events up to `last` that the sink subscribes to, then moves the cursor to
+    /// `last`.
+    pub(super) async fn deliver_batch(&mut self, batch: Lines, at: &mut Position, last: u64) -> Ended {
+        if batch.is_empty() {
             at.advance(last);
             return if self.is_save_due(at) {
                 self.save(at).await
@@ -123,18 +122,18 @@ impl Deliverer {
             }
         }
         self.sink.forget_accepted();
-        let mut rest = records.as_slice();
-        let mut size = rest.len();
+        let mut size = batch.len();
+        let mut rest = batch;
         // Whether transient failures have lasted so long that this batch is halved.
         let mut apart = false;
         while !rest.is_empty() {
-            let (piece, others) = rest.split_at_checked(size).unwrap_or((rest, &[]));
-            let error = match self.attempt(piece).await {
+            let (piece, others) = rest.split_at(size);
+            let error = match self.attempt(&piece).await {
                 Attempt::Accepted => {
                     self.succeeded();
                     rest = others;
                     size = size.saturating_mul(2);
-                    if let Ended::Stopping = self.step(at, piece, rest).await {
+                    if let Ended::Stopping = self.step(at, &piece, &rest).await {
                         return Ended::Stopping;
                     }
                     continue;
@@ -164,7 +163,7 @@ impl Deliverer {
             }
             let blame = match certain {
                 true => Blame::Event,
-                false => self.blame(rejected, others, at, last).await,
+                false => self.blame(rejected, &others, at, last).await,
             };
             let passed = match blame {
                 Blame::Receiver if self.wait_after(&error, None).await => return Ended::Stopping,
@@ -173,13 +172,13 @@ impl Deliverer {
                 Blame::EventNextAccepted => 2,
             };
             self.context.count("refused");
-            match self.set_aside(piece, &error.cause, at).await {
+            match self.set_aside(&piece, &error.cause, at).await {
                 Ended::Done => {}
                 ended => return ended,
             }
-            let (done, others) = rest.split_at_checked(passed).unwrap_or((rest, &[]));
+            let (done, others) = rest.split_at(passed);
             rest = others;
-            if let Ended::Stopping = self.step(at, done, rest).await {
+            if let Ended::Stopping = self.step(at, &done, &rest).await {
                 return Ended::Stopping;
             }
         }
@@ -190,7 +189,7 @@ impl Deliverer {
     }
 
     /// Offers events to the sink once.
-    pub(super) async fn attempt(&mut self, piece: &[Record]) -> Attempt {
+    pub(super) async fn attempt(&mut self, piece: &Lines) -> Attempt {
         let tasks = self.context.tasks.clone();
         let result = tokio::select! {
             result = self.sink.deliver(piece) => result,
@@ -240,23 +239,15 @@ impl Deliverer {
         ended
     }
 
-    /// The records that the sink subscribes to.
-    fn subscribed(&self, mut records: Vec<Record>) -> Vec<Record> {
-        if let Some(types) = &self.types {
-            records.retain(|r| head(&r.json).is_some_and(|h| types.iter().any(|t| t.as_str() == h.kind)));
-        }
-        records
-    }
-
     fn is_save_due(&self, at: &Position) -> bool {
         at.unsaved && elapsed(at.saved_at, self.context.now()) >= SKIP_SAVE_EVERY
     }
 
     /// Moves the cursor after a part of a batch; at the end of the batch the caller does.
-    async fn step(&self, at: &mut Position, piece: &[Record], rest: &[Record]) -> Ended {
-        match piece.last() {
+    async fn step(&self, at: &mut Position, piece: &Lines, rest: &Lines) -> Ended {
+        match piece.last_seq() {
             Some(last) if !rest.is_empty() => {
-                at.advance(last.seq);
+                at.advance(last);
                 self.save(at).await
             }
             _ => Ended::Done,
@@ -264,19 +255,19 @@ impl Deliverer {
     }
 
     /// Decides what is to blame when the event before `others` is not accepted.
-    async fn blame(&mut self, rejected: bool, others: &[Record], at: &Position, last: u64) -> Blame {
+    async fn blame(&mut self, rejected: bool, others: &Lines, at: &Position, last: u64) -> Blame {
         self.attempts.alone += 1;
         let late = self.attempts.alone >= ALONE_TRIES;
         // A transient failure is no reason to give up on an event early.
         if !rejected && !late {
             return Blame::Receiver;
         }
-        let (probe, of_batch) = match others.first() {
-            Some(other) => (Some(other.clone()), true),
-            None => (self.probe_event(at, last).await, false),
+        let (probe, of_batch) = match others.split_at(1).0 {
+            other if !other.is_empty() => (Some(other), true),
+            _ => (self.probe_event(at, last).await, false),
         };
         let accepted = match probe {
-            Some(other) => matches!(self.attempt(&[other]).await, Attempt::Accepted),
+            Some(other) => matches!(self.attempt(&other).await, Attempt::Accepted),
             None => false,
         };
         // Events before the probe must still be accepted.
@@ -293,7 +284,7 @@ impl Deliverer {
     }
 
     /// An event after this batch, if there is one yet.
-    async fn probe_event(&self, at: &Position, last: u64) -> Option<Record> {
+    async fn probe_event(&self, at: &Position, last: u64) -> Option<Lines> {
         let folders = self.folders.borrow().clone();
         for folder in folders.iter().filter(|f| f.boot >= at.folder.boot) {
             let after = if folder.boot == at.folder.boot { last } else { 0 };
@@ -302,22 +293,26 @@ impl Deliverer {
                 None => Until::Published(self.context.journal.published()),
             };
             let mut reader = self.context.reader(folder, after);
+            let subscription = self.subscription.clone();
             let read = self.context.on_disk(move || {
-                let mut records = Vec::new();
-                reader.read(until, PROBE_READ, &mut records)?;
-                Ok(records)
+                let mut found = LinesBuffer::new(BytesMut::new());
+                reader.read(until, PROBE_READ, |seq, json| {
+                    if found.is_empty() && subscription.takes(json) {
+                        found.push(seq, json);
+                    }
+                })?;
+                Ok(found)
             });
-            let found = self.subscribed(read.await.unwrap_or_default());
-            if let Some(record) = found.into_iter().next() {
-                return Some(record);
+            if let Some(found) = read.await.ok().filter(|found| !found.is_empty()) {
+                return Some(found.finish(folder.boot));
             }
         }
         None
     }
 
     /// Stores an event as a dead letter.
-    async fn set_aside(&mut self, piece: &[Record], cause: &str, at: &Position) -> Ended {
-        let Some(record) = piece.first().cloned() else {
+    async fn set_aside(&mut self, piece: &Lines, cause: &str, at: &Position) -> Ended {
+        let Some(record) = piece.records().next() else {
             return Ended::Done;
         };
         self.attempts.rejected = self.attempts.rejected.saturating_add(1);

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::context::Ended;
 use super::deliverer::{Attempt, Deliverer};
 use crate::journal::Record;
+use crate::journal::lines::Lines;
 use crate::sink::{Retry, SinkError};
 
 /// Dead letters delivered between two batches.
@@ -125,7 +126,7 @@ impl Running {
         for _ in 0..SLICE {
             let Some(record) = self.next.pop_front() else { break };
             to.sink.allow_earlier();
-            match to.attempt(std::slice::from_ref(&record)).await {
+            match to.attempt(&Lines::from(&record)).await {
                 Attempt::Accepted => {
                     accepted = true;
                     self.delivered += 1;

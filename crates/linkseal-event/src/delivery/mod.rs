@@ -7,10 +7,11 @@
 //! the sink holds. A failing sink is retried and does not delay the others.
 //!
 //! [`Delivery`] is the handle. It runs a `supervisor`, which starts a `worker` per sink and then the
-//! `keeper` of the folders, who also runs `retention`. A worker reads batches and gives them to its
-//! `deliverer`, which retries and sets bad events aside in `dead_letters`; `letter_replay` delivers
-//! those again on request, and `stopped` remembers that an endpoint is gone. All of them report to
-//! the `board`, which outlives restarts and holds a `sink_state` per sink.
+//! `keeper` of the folders, who also runs `retention`. A worker reads batches of what its sink
+//! subscribes to (`subscription`) and gives them to its `deliverer`, which retries and sets bad events
+//! aside in `dead_letters`; `letter_replay` delivers those again on request, and `stopped` remembers
+//! that an endpoint is gone. All of them report to the `board`, which outlives restarts and holds a
+//! `sink_state` per sink.
 
 mod board;
 mod context;
@@ -22,6 +23,7 @@ mod report;
 mod retention;
 mod sink_state;
 mod stopped;
+mod subscription;
 mod supervisor;
 #[cfg(test)]
 mod tests;
@@ -54,6 +56,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Delivery {
     /// The current run; `None` once stopped.
     running: Arc<AsyncMutex<Option<Tasks>>>,
+    /// What every run belongs to.
+    tasks: Tasks,
     settings: Arc<ArcSwap<EventSettings>>,
     journal: Journal,
     board: Board,
@@ -83,7 +87,7 @@ pub enum SinkCallError {
 }
 
 impl Delivery {
-    /// Starts delivering. Sinks that are added later get what happens from then on; those there at
+    /// Starts delivering, with every later run too, on the runtime of `tasks`. Sinks that are added later get what happens from then on; those there at
     /// the journal's first start get all of this boot.
     ///
     /// # Errors
@@ -92,13 +96,14 @@ impl Delivery {
         sink::check(&settings.sinks)?;
         let this = Self {
             running: Arc::default(),
+            tasks: tasks.clone(),
             settings: Arc::new(ArcSwap::from_pointee(settings.clone())),
             journal: journal.clone(),
             board: Board::new(journal),
             begun: CancellationToken::new(),
             meter: tasks.child(),
         };
-        let running = Arc::new(AsyncMutex::new(Some(this.run(settings, tasks, StoppedSinks::Keep))));
+        let running = Arc::new(AsyncMutex::new(Some(this.run(settings, StoppedSinks::Keep))));
         this.meter.spawn_until_stop(this.board.clone().run(this.meter.clone()));
         Ok(Self { running, ..this })
     }
@@ -110,24 +115,22 @@ impl Delivery {
 
     /// Ends the current run and begins one with the latest settings: two runs never share a cursor.
     /// Sinks that were stopped because their endpoint is gone are tried again.
-    pub async fn renew(&self, tasks: &Tasks) {
+    pub async fn renew(&self) {
         // `None` at shutdown.
-        let _stopped = self.pause(tasks, |_| (), StoppedSinks::Resume).await;
+        let _stopped = self.pause(|_| (), StoppedSinks::Resume).await;
     }
 
     /// Runs blocking work while nothing is delivered, and then resumes delivery with the settings at
     /// that time. `None` when delivery has been stopped; the work was not done then.
     pub(crate) async fn at_rest<T: Send + 'static>(
         &self,
-        tasks: &Tasks,
         work: impl FnOnce(&EventSettings) -> T + Send + 'static,
     ) -> Option<T> {
-        self.pause(tasks, work, StoppedSinks::Keep).await
+        self.pause(work, StoppedSinks::Keep).await
     }
 
     async fn pause<T: Send + 'static>(
         &self,
-        tasks: &Tasks,
         work: impl FnOnce(&EventSettings) -> T + Send + 'static,
         stopped_sinks: StoppedSinks,
     ) -> Option<T> {
@@ -139,7 +142,7 @@ impl Delivery {
             tracing::warn!("the delivery of events takes long to end; a reload or an erasure waits for it");
         }
         let settings = self.settings.load_full();
-        let worked = tasks.spawn_blocking({
+        let worked = self.tasks.spawn_blocking({
             let (settings, board) = (settings.clone(), self.board.clone());
             move || {
                 let _held = board.letters().hold();
@@ -147,14 +150,14 @@ impl Delivery {
             }
         });
         let worked = worked.await;
-        *running = Some(self.run(&self.settings.load(), tasks, stopped_sinks));
+        *running = Some(self.run(&self.settings.load(), stopped_sinks));
         // `None` when the work panicked, or at shutdown.
         worked.ok()
     }
 
     /// Begins a run; it delivers as soon as the disk allows.
-    fn run(&self, settings: &EventSettings, tasks: &Tasks, stopped_sinks: StoppedSinks) -> Tasks {
-        let tasks = tasks.child();
+    fn run(&self, settings: &EventSettings, stopped_sinks: StoppedSinks) -> Tasks {
+        let tasks = self.tasks.child();
         self.board.set_sinks(&settings.sinks);
         let max_bytes = i64::try_from(settings.max_bytes).unwrap_or(i64::MAX);
         self.journal.metrics().max_bytes.set(max_bytes);

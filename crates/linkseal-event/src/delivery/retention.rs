@@ -13,7 +13,7 @@ use linkseal_base::clock::Timestamp;
 
 use crate::journal::folder::Folder;
 use crate::journal::progress::{ClosedSegment, closed_segments};
-use crate::journal::reader::{FolderReader, Stop, Until};
+use crate::journal::reader::{FolderReader, Until};
 use crate::journal::{Journal, boot_folder, segment};
 use crate::settings::EventSettings;
 
@@ -153,15 +153,10 @@ impl Retention {
         let damaged = self.journal.metrics().damaged.clone();
         let mut reader = FolderReader::new(&folder.path, folder.boot, old.held, damaged);
         let mut count = 0;
-        let mut records = Vec::new();
-        loop {
-            let stop = reader.read(Until::Published(old.last), 1024, &mut records)?;
-            count += records.iter().filter(|r| r.seq <= old.last).count() as u64;
-            records.clear();
-            if stop == Stop::End || reader.last() >= old.last {
-                return Ok(count);
-            }
-        }
+        reader.read(Until::Published(old.last), usize::MAX, |seq, _| {
+            count += u64::from(seq <= old.last);
+        })?;
+        Ok(count)
     }
 
     fn remove(&self, old: &ClosedSegment) -> io::Result<()> {

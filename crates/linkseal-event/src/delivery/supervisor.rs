@@ -14,6 +14,7 @@ use super::context::SinkContext;
 use super::deliverer::{Attempts, Deliverer};
 use super::keeper::Keeper;
 use super::stopped::StopNote;
+use super::subscription::Subscription;
 use super::worker::SinkWorker;
 use crate::failure_streak::FailureStreak;
 use crate::journal::Journal;
@@ -178,7 +179,7 @@ impl WorkerSupervisor {
                 stop_note: StopNote::new(self.journal.dir(), &self.settings),
             },
             sink,
-            types: self.settings.types.clone(),
+            subscription: Subscription::new(self.settings.types.as_deref()),
             folders: self.folders.clone(),
             attempts: Attempts::default(),
         }))

@@ -1,9 +1,11 @@
 //! The worker of one sink: delivers the journal's folders to it, in order, until shutdown.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use linkseal_base::clock::Timestamp;
 
 use super::context::{DISK_PAUSE, Ended};
@@ -11,9 +13,9 @@ use super::deliverer::{Deliverer, Position};
 use super::letter_replay::LetterReplay;
 use crate::event::time_of;
 use crate::failure_streak::elapsed;
-use crate::journal::Record;
 use crate::journal::cursor::{Cursor, CursorState};
 use crate::journal::folder::Folder;
+use crate::journal::lines::{Lines, LinesBuffer};
 use crate::journal::reader::{FolderReader, Stop, Until};
 use crate::journal::segment;
 
@@ -30,6 +32,21 @@ pub(super) struct SinkWorker {
     deliverer: Deliverer,
     replay: LetterReplay,
     maintained: Timestamp,
+}
+
+/// What was read from the journal at once.
+struct ReadBatch {
+    /// The events that the sink subscribes to.
+    lines: Lines,
+    /// The time of the first event of any type.
+    oldest: Option<Timestamp>,
+    /// Sequence numbers between what the sink held and the last event, without an event.
+    gaps: Vec<Range<u64>>,
+    /// The sequence number after that of the last event.
+    next: u64,
+    /// Up to where the folder has been read.
+    last: u64,
+    stop: Stop,
 }
 
 impl SinkWorker {
@@ -102,6 +119,8 @@ impl SinkWorker {
         let mut reader = Some(self.deliverer.context.reader(&folder, at.held));
         let mut repeat = at.offered.filter(|_| self.deliverer.sink.needs_stable_batches());
         let mut failures = 0;
+        // The memory of the last batch, while more is to be read at once.
+        let mut spare = BytesMut::new();
         loop {
             if let Ended::Stopped = self.replay.deliver_some(&mut self.deliverer).await {
                 return Ended::Stopped;
@@ -114,12 +133,13 @@ impl SinkWorker {
                 (None, Some(_)) => (Until::End, batch),
                 (None, None) => (Until::Published(context.journal.published()), batch),
             };
-            let (records, last, stop) = match self.read(&mut reader, until, limit).await {
-                Ok((records, last, stop)) => {
+            let read = self.read(&mut reader, until, limit, at.held, std::mem::take(&mut spare));
+            let (batch, last) = match read.await {
+                Ok(batch) => {
                     failures = 0;
                     context.disk_works();
-                    let last = self.skip_removed(at, &records, last, stop);
-                    (records, last, stop)
+                    let last = self.skip_removed(at, &batch);
+                    (batch, last)
                 }
                 Err(error) => {
                     failures += 1;
@@ -141,15 +161,19 @@ impl SinkWorker {
             };
             let empty = last <= at.held;
             if !empty {
-                context.state.set_oldest(records.first().and_then(|r| time_of(&r.json)));
-                match self.deliverer.deliver_batch(records, at, last).await {
+                context.state.set_oldest(batch.oldest);
+                let text = batch.lines.buffer();
+                match self.deliverer.deliver_batch(batch.lines, at, last).await {
                     Ended::Done => self.show_held(at),
                     ended => return ended,
+                }
+                if batch.stop == Stop::Enough {
+                    spare = text.try_into_mut().unwrap_or_default();
                 }
             }
             self.maintain().await;
             let context = &self.deliverer.context;
-            match (stop, folder.last) {
+            match (batch.stop, folder.last) {
                 (Stop::Enough, _) => {}
                 (Stop::End, _) if repeat.take().is_some() => {}
                 (Stop::End, Some(_)) => {
@@ -206,25 +230,45 @@ impl SinkWorker {
         }
     }
 
-    /// Reads a batch on a blocking thread.
+    /// Reads up to `limit` events after `held` on a blocking thread.
     async fn read(
         &self,
         slot: &mut Option<FolderReader>,
         until: Until,
         limit: usize,
-    ) -> io::Result<(Vec<Record>, u64, Stop)> {
+        held: u64,
+        spare: BytesMut,
+    ) -> io::Result<ReadBatch> {
         let mut reader = slot
             .take()
             .ok_or_else(|| io::Error::other("the last read was aborted"))?;
+        let (subscription, boot) = (self.deliverer.subscription.clone(), reader.boot());
         let read = self.deliverer.context.tasks.spawn_blocking(move || {
-            let mut records = Vec::new();
-            let stop = reader.read(until, limit, &mut records);
-            (reader, records, stop)
+            let mut lines = LinesBuffer::new(spare);
+            let (mut oldest, mut gaps, mut next) = (None, Vec::new(), held + 1);
+            let stop = reader.read(until, limit, |seq, json| {
+                oldest.get_or_insert_with(|| time_of(json));
+                if seq != next {
+                    gaps.push(next..seq);
+                }
+                next = seq + 1;
+                if subscription.takes(json) {
+                    lines.push(seq, json);
+                }
+            });
+            let batch = stop.map(|stop| ReadBatch {
+                lines: lines.finish(boot),
+                oldest: oldest.flatten(),
+                gaps,
+                next,
+                last: reader.last(),
+                stop,
+            });
+            (reader, batch)
         });
-        let (reader, records, stop) = read.await.map_err(io::Error::other)?;
-        let last = reader.last();
+        let (reader, batch) = read.await.map_err(io::Error::other)?;
         *slot = Some(reader);
-        Ok((records, last, stop?))
+        batch
     }
 
     /// Skips a segment that the disk cannot read, so that it does not block the events behind it
@@ -255,23 +299,21 @@ impl SinkWorker {
 
     /// After a read of this boot's folder: skips events that were removed by hand, and counts them
     /// as lost. Returns the sequence number up to which nothing more can be read.
-    fn skip_removed(&self, at: &Position, records: &[Record], last: u64, stop: Stop) -> u64 {
+    fn skip_removed(&self, at: &Position, batch: &ReadBatch) -> u64 {
         let context = &self.deliverer.context;
         let removed = context.journal.removed();
         if at.folder.last.is_some() || removed.is_empty() {
-            return last;
+            return batch.last;
         }
-        let mut next = at.held + 1;
-        for record in records {
-            context.journal.skip_removed(&(next..record.seq), context.name());
-            next = record.seq + 1;
+        for gap in &batch.gaps {
+            context.journal.skip_removed(gap, context.name());
         }
-        let last = last.max(at.held);
-        let end = match stop {
+        let last = batch.last.max(at.held);
+        let end = match batch.stop {
             Stop::Enough => last + 1,
             Stop::End => removed.next_present(last + 1),
         };
-        context.journal.skip_removed(&(next..end), context.name());
+        context.journal.skip_removed(&(batch.next..end), context.name());
         end - 1
     }
 

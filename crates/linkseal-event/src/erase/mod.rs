@@ -68,7 +68,7 @@ impl Eraser {
         let all = self.tasks.spawn(async move {
             let journal = this.journal.clone();
             let work = move |settings: &EventSettings| erase(settings, Some(&journal), &selector);
-            this.delivery.at_rest(&this.tasks, work).await
+            this.delivery.at_rest(work).await
         });
         all.await.ok().flatten().unwrap_or(Err(EraseError::Stopping))
     }

@@ -154,6 +154,16 @@ mod tests {
         }
     }
 
+    /// A frame as every version so far has written it, byte for byte: what is on disk stays readable.
+    const WRITTEN: &[u8] = b"\x0a\x00\x00\x00\xda\x56\xd2\x60\x07\x00\x00\x00\x00\x00\x00\x00{\"id\":\"7\"}";
+
+    #[test]
+    fn frames_of_earlier_versions_are_read() {
+        let range = HEADER..WRITTEN.len();
+        assert_eq!(parse(WRITTEN, 0), Parsed::Frame { seq: 7, payload: range });
+        assert_eq!(framed(7, br#"{"id":"7"}"#), WRITTEN);
+    }
+
     #[test]
     fn every_cut_of_a_frame_is_incomplete() {
         let frame = framed(7, b"payload");

@@ -3,10 +3,10 @@
 //! [`Journal::append`] returns when an event has reached the configured [`Durability`], or quickly
 //! reports that it is lost; the request is served either way. `queue` brings events to the journal's
 //! thread in batches, `writer` writes them as frames (`frame`) into segments (`segment`) of this
-//! boot's folder (`boot_folder`). `reader` reads a folder, past any damage; [`Replay`] and
-//! [`Follower`] read whole journals. A folder also has a `cursor` per sink; `progress` tells from it
-//! what all sinks hold, and `reclaim` removes such segments when the disk is full. `repeats` counts
-//! the events of a link that is fetched over and over instead of writing each.
+//! boot's folder (`boot_folder`). `reader` reads a folder, past any damage; sinks get what it finds as
+//! `lines`, and [`Replay`] and [`Follower`] read whole journals. A folder also has a `cursor` per sink;
+//! `progress` tells from it what all sinks hold, and `reclaim` removes such segments when the disk is
+//! full. `repeats` counts the events of a link that is fetched over and over instead of writing each.
 
 mod appending;
 mod batch;
@@ -15,6 +15,7 @@ pub(crate) mod cursor;
 pub(crate) mod folder;
 pub(crate) mod frame;
 mod group;
+pub(crate) mod lines;
 mod losses;
 mod mailbox;
 mod pending;

@@ -8,7 +8,7 @@ use linkseal_base::clock::Timestamp;
 use uuid::Uuid;
 
 use super::cursor::Cursor;
-use super::reader::{FolderReader, Stop, Until};
+use super::reader::{FolderReader, Until};
 use super::segment::{self, Found};
 
 /// The end of an earlier boot's folder, and how far each sink has come in it.
@@ -46,10 +46,7 @@ pub(crate) fn last_seq(path: &Path, boot: Uuid) -> io::Result<u64> {
     let uncounted = prometheus::IntCounter::new("uncounted", "not registered").map_err(io::Error::other)?;
     for found in segment::segments(path)?.into_iter().rev() {
         let mut reader = FolderReader::new(path, boot, found.first.saturating_sub(1), uncounted.clone());
-        let mut records = Vec::new();
-        while reader.read(Until::End, 1024, &mut records)? == Stop::Enough {
-            records.clear();
-        }
+        reader.read(Until::End, usize::MAX, |_, _| {})?;
         if reader.last() >= found.first {
             return Ok(reader.last());
         }

@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -55,11 +56,11 @@ pub(crate) struct FolderReader {
 struct Current {
     found: Found,
     file: File,
-    /// What has been read of it and not been consumed.
-    data: Vec<u8>,
-    /// How much of `data` is consumed.
-    at: usize,
-    /// Where `data` begins in the file.
+    /// A buffer for what is read of it.
+    buffer: Vec<u8>,
+    /// The part of the buffer that has been read and not been consumed.
+    unread: Range<usize>,
+    /// Where the buffer begins in the file.
     base: u64,
     /// The last damaged place that was logged.
     reported: Option<u64>,
@@ -77,15 +78,21 @@ impl FolderReader {
         }
     }
 
+    /// The boot that wrote the folder.
+    pub(crate) fn boot(&self) -> Uuid {
+        self.boot
+    }
+
     /// The last sequence number that came out.
     pub(crate) fn last(&self) -> u64 {
         self.last
     }
 
-    /// Adds up to `limit` records to `out`.
-    pub(crate) fn read(&mut self, until: Until, limit: usize, out: &mut Vec<Record>) -> io::Result<Stop> {
-        let wanted = out.len() + limit;
-        while out.len() < wanted {
+    /// Reads up to `limit` events, and calls `take` with the sequence number and the JSON of each. Nothing
+    /// is parsed or copied on the way.
+    pub(crate) fn read(&mut self, until: Until, limit: usize, mut take: impl FnMut(u64, &[u8])) -> io::Result<Stop> {
+        let mut count = 0;
+        while count < limit {
             if matches!(until, Until::Published(seq) if self.last >= seq) {
                 return Ok(Stop::End);
             }
@@ -96,21 +103,16 @@ impl FolderReader {
                 }
                 continue;
             };
-            match frame::parse(&current.data, current.at) {
+            match frame::parse(current.data(), current.unread.start) {
                 Parsed::Frame { seq, payload } => {
-                    current.at = payload.end;
+                    current.unread.start = payload.end;
                     if seq > self.last {
                         self.last = seq;
-                        let json = current.data.get(payload).unwrap_or_default();
-                        if is_blank(json) {
-                            continue;
+                        let json = current.data().get(payload).unwrap_or_default();
+                        if !is_blank(json) {
+                            take(seq, json);
+                            count += 1;
                         }
-                        let json = Bytes::copy_from_slice(json);
-                        out.push(Record {
-                            boot: self.boot,
-                            seq,
-                            json,
-                        });
                     }
                 }
                 Parsed::Incomplete if current.fill()? => {}
@@ -122,6 +124,15 @@ impl FolderReader {
             }
         }
         Ok(Stop::Enough)
+    }
+
+    /// Adds up to `limit` records to `out`.
+    pub(crate) fn read_records(&mut self, until: Until, limit: usize, out: &mut Vec<Record>) -> io::Result<Stop> {
+        let boot = self.boot;
+        self.read(until, limit, |seq, json| {
+            let json = Bytes::copy_from_slice(json);
+            out.push(Record { boot, seq, json });
+        })
     }
 
     /// Opens the segment that has the next frame, if one may have it.
@@ -150,16 +161,16 @@ impl FolderReader {
             // More has been written: what seemed incomplete may be whole.
             return Ok(true);
         }
-        if current.at != current.data.len() {
+        if !current.unread.is_empty() {
             let plausible = self.last + 1..self.last.saturating_add(PLAUSIBLE_GAP);
-            match frame::resync(&current.data, current.at + 1, plausible) {
+            match frame::resync(current.data(), current.unread.start + 1, plausible) {
                 Some(next) => {
-                    current.report(&self.damaged, next - current.at);
-                    current.at = next;
+                    current.report(&self.damaged, next - current.unread.start);
+                    current.unread.start = next;
                     return Ok(true);
                 }
                 None if later.is_some() || until != Until::End => {
-                    current.report(&self.damaged, current.data.len() - current.at);
+                    current.report(&self.damaged, current.unread.len());
                 }
                 // The torn end that a crash leaves: its events were never acknowledged at a durability
                 // that survives a crash.
@@ -185,24 +196,41 @@ impl Current {
         Ok(Some(Self {
             found,
             file,
-            data: Vec::new(),
-            at: 0,
+            buffer: Vec::new(),
+            unread: 0..0,
             base,
             reported: None,
         }))
     }
 
+    /// What has been read of it, from where the buffer begins.
+    fn data(&self) -> &[u8] {
+        self.buffer.get(..self.unread.end).unwrap_or_default()
+    }
+
     /// Reads more; `false` when there is no more.
     fn fill(&mut self) -> io::Result<bool> {
-        self.base += self.at as u64;
-        self.data.drain(..self.at);
-        self.at = 0;
-        let read = (&mut self.file).take(CHUNK as u64).read_to_end(&mut self.data)?;
-        Ok(read > 0)
+        self.base += self.unread.start as u64;
+        self.buffer.copy_within(self.unread.clone(), 0);
+        self.unread = 0..self.unread.len();
+        if self.unread.end == self.buffer.len() {
+            self.buffer.resize(self.buffer.len() + CHUNK, 0);
+        }
+        let free = self.buffer.get_mut(self.unread.end..).unwrap_or_default();
+        loop {
+            match self.file.read(free) {
+                Ok(read) => {
+                    self.unread.end += read;
+                    return Ok(read > 0);
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
     }
 
     fn report(&mut self, damaged: &IntCounter, bytes: usize) {
-        let place = self.base + self.at as u64;
+        let place = self.base + self.unread.start as u64;
         if self.reported.replace(place) == Some(place) {
             return;
         }

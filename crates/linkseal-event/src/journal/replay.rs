@@ -62,7 +62,7 @@ impl Replay {
                 continue;
             };
             let mut records = Vec::new();
-            let stop = reader.read(Until::End, BATCH, &mut records)?;
+            let stop = reader.read_records(Until::End, BATCH, &mut records)?;
             if stop == Stop::End {
                 self.reader = None;
             }
@@ -154,7 +154,7 @@ impl Follower {
         while let Some(mut reader) = self.earlier.pop_front() {
             let read = tokio::task::spawn_blocking(move || {
                 let mut records = Vec::new();
-                let result = reader.read(Until::End, BATCH, &mut records);
+                let result = reader.read_records(Until::End, BATCH, &mut records);
                 (reader, records, result)
             });
             let (reader, records, stop) = read.await.map_err(io::Error::other)?;
@@ -181,7 +181,7 @@ impl Follower {
             }
             let read = tokio::task::spawn_blocking(move || {
                 let mut records = Vec::new();
-                let result = reader.read(Until::Published(published), BATCH, &mut records);
+                let result = reader.read_records(Until::Published(published), BATCH, &mut records);
                 (reader, records, result)
             });
             let (reader, records, result) = read.await.map_err(io::Error::other)?;

@@ -28,8 +28,8 @@ use super::pattern::{MINUTE, Pattern};
 use super::{Sink, SinkError, finished};
 use crate::event::head;
 use crate::files::{create_dir, sync_parent};
-use crate::journal::Record;
 use crate::journal::frame;
+use crate::journal::lines::Lines;
 use crate::settings::FileSettings;
 
 /// Most events between two fsyncs.
@@ -62,13 +62,13 @@ impl FileSink {
 
 #[async_trait]
 impl Sink for FileSink {
-    async fn deliver(&mut self, batch: &[Record]) -> Result<(), SinkError> {
+    async fn deliver(&mut self, batch: &Lines) -> Result<(), SinkError> {
         let mut files = self.files.take().unwrap_or_else(|| Files {
             pattern: self.pattern.clone(),
             max_bytes: self.settings.max_bytes.unwrap_or(u64::MAX),
             open: None,
         });
-        let (batch, earlier) = (batch.to_vec(), std::mem::take(&mut self.earlier));
+        let (batch, earlier) = (batch.clone(), std::mem::take(&mut self.earlier));
         let written = self.tasks.spawn_blocking(move || {
             let result = files.write(&batch, earlier);
             (files, result)
@@ -129,46 +129,44 @@ struct EventPlace {
 
 impl Files {
     /// Writes a batch; with `earlier`, even events older than the file's last one.
-    fn write(&mut self, batch: &[Record], earlier: bool) -> Result<(), String> {
-        let mut lines = Vec::new();
+    fn write(&mut self, batch: &Lines, earlier: bool) -> Result<(), String> {
+        let boot = batch.boot();
         let Some(first) = batch.first() else { return Ok(()) };
+        let first = EventPlace { boot, seq: first.seq };
         self.check_open();
-        if self.open.as_ref().is_some_and(|o| o.is_full(self.max_bytes, first)) {
+        if self.open.as_ref().is_some_and(|o| o.is_full(self.max_bytes, &first)) {
             self.rotate()?;
         }
-        for record in batch {
-            let time = head(&record.json).map_or_else(|| "1970-01-01T00:00:00Z".into(), |h| h.time);
+        // The lines from here on are for the open file and not written yet.
+        let mut begin = 0;
+        for (at, event) in batch.iter().enumerate() {
+            let time = head(event.json).map_or_else(|| "1970-01-01T00:00:00Z".into(), |h| h.time);
             let minute = time.get(..MINUTE).unwrap_or(&time);
             let open = match &mut self.open {
                 Some(open) if open.minute == minute => open,
-                _ => self.switch_to(&time, minute, first, &mut lines)?,
+                _ => {
+                    let path = self.pattern.at(&time);
+                    if self.open.as_ref().is_none_or(|o| o.path != path) {
+                        self.flush(batch.text(begin..at))?;
+                        begin = at;
+                    }
+                    self.switch_to(path, minute, &first)?
+                }
             };
-            // It was written before a crash or an error.
-            let is_held = |h: &EventPlace| h.boot == record.boot && h.seq >= record.seq;
+            // It was written before a crash or an error. If so, every line before it has been, too.
+            let is_held = |h: &EventPlace| h.boot == boot && h.seq >= event.seq;
             if !earlier && open.last.as_ref().is_some_and(is_held) {
+                begin = at + 1;
                 continue;
             }
-            lines.extend_from_slice(&record.json);
-            lines.push(b'\n');
-            open.last = Some(EventPlace {
-                boot: record.boot,
-                seq: record.seq,
-            });
+            open.last = Some(EventPlace { boot, seq: event.seq });
         }
-        self.flush(&mut lines)
+        self.flush(batch.text(begin..batch.len()))
     }
 
     /// Switches to the file of another minute, which may be the same file.
-    fn switch_to(
-        &mut self,
-        time: &str,
-        minute: &str,
-        first: &Record,
-        lines: &mut Vec<u8>,
-    ) -> Result<&mut Open, String> {
-        let path = self.pattern.at(time);
+    fn switch_to(&mut self, path: PathBuf, minute: &str, first: &EventPlace) -> Result<&mut Open, String> {
         if self.open.as_ref().is_none_or(|o| o.path != path) {
-            self.flush(lines)?;
             self.open(path.clone(), minute)?;
             // It was filled before a restart, or the clock was set back.
             if self.open.as_ref().is_some_and(|o| o.is_full(self.max_bytes, first)) {
@@ -200,13 +198,11 @@ impl Files {
         finished::rotate(&open.path).map_err(|e| format!("{}: {e}", open.path.display()))
     }
 
-    fn flush(&mut self, lines: &mut Vec<u8>) -> Result<(), String> {
-        let Some(open) = self.open.as_mut().filter(|_| !lines.is_empty()) else {
-            return Ok(());
-        };
-        open.append(lines).map_err(|e| explain(&open.path, &e))?;
-        lines.clear();
-        Ok(())
+    fn flush(&mut self, lines: &[u8]) -> Result<(), String> {
+        match &mut self.open {
+            Some(open) if !lines.is_empty() => open.append(lines).map_err(|e| explain(&open.path, &e)),
+            _ => Ok(()),
+        }
     }
 
     /// Closes the open file when its path no longer leads to it, or it was truncated.
@@ -240,7 +236,7 @@ impl Open {
     }
 
     /// Whether it has reached the limit and holds nothing of the batch that begins with `first`.
-    fn is_full(&self, max_bytes: u64, first: &Record) -> bool {
+    fn is_full(&self, max_bytes: u64, first: &EventPlace) -> bool {
         let of_batch = |h: &EventPlace| h.boot == first.boot && h.seq >= first.seq;
         self.size >= max_bytes && !self.last.as_ref().is_some_and(of_batch)
     }

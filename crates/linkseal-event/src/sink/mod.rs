@@ -25,7 +25,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::Deserialize;
 use uuid::Uuid;
 
 pub(crate) use self::file::open_lines;
@@ -35,8 +34,9 @@ use linkseal_base::clock::{Clock, Timestamp};
 use linkseal_base::shutdown::Tasks;
 use linkseal_net::tls_client::{self, Trust};
 
+use crate::event::id_of;
 use crate::files::UNFINISHED;
-use crate::journal::Record;
+use crate::journal::lines::Lines;
 use crate::settings::{SinkKind, SinkSettings};
 
 /// Longest name of a sink: it is part of file names.
@@ -57,9 +57,9 @@ pub fn is_name(name: &str) -> bool {
 pub(crate) trait Sink: Send + Sync {
     /// Delivers a batch, which is not empty. `Ok` means that the sink holds all of it durably. After an
     /// error the same batch is delivered again.
-    async fn deliver(&mut self, batch: &[Record]) -> Result<(), SinkError>;
+    async fn deliver(&mut self, batch: &Lines) -> Result<(), SinkError>;
 
-    /// Most records in a batch.
+    /// Most events in a batch.
     fn batch(&self) -> usize;
 
     /// Whether a retried batch must have the same events, also after a restart.
@@ -221,13 +221,8 @@ pub fn check(sinks: &[SinkSettings]) -> Result<(), SinkSetupError> {
 }
 
 /// An event's id, or its boot and sequence number.
-fn event_id(record: &Record) -> String {
-    #[derive(Deserialize)]
-    struct Id {
-        id: Uuid,
-    }
-    let id: Option<Id> = serde_json::from_slice(&record.json).ok();
-    id.map_or_else(|| format!("{}-{}", record.boot, record.seq), |i| i.id.to_string())
+fn event_id(boot: Uuid, seq: u64, json: &[u8]) -> String {
+    id_of(json).map_or_else(|| format!("{boot}-{seq}"), |id| id.to_string())
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use rustls::ClientConfig;
 use secrecy::ExposeSecret;
 
 use super::{Retry, Sink, SinkError, event_id};
-use crate::journal::Record;
+use crate::journal::lines::Lines;
 use crate::settings::{NatsLogin, NatsSettings};
 
 /// Most events read from the journal at once.
@@ -83,17 +83,20 @@ impl NatsSink {
         Ok(self.stream.insert(stream).clone())
     }
 
-    async fn publish(&self, stream: &Context, batch: &[Record]) -> Result<(), SinkError> {
+    async fn publish(&self, stream: &Context, batch: &Lines) -> Result<(), SinkError> {
         let mut waiting: VecDeque<PublishAckFuture> = VecDeque::with_capacity(IN_FLIGHT);
-        for record in batch {
+        for record in batch.records() {
             if waiting.len() >= IN_FLIGHT
                 && let Some(oldest) = waiting.pop_front()
             {
                 oldest.await.map_err(|e| self.failure(&e))?;
             }
             let mut headers = HeaderMap::new();
-            headers.insert(header::NATS_MESSAGE_ID, event_id(record).as_str());
-            let sent = stream.publish_with_headers(self.settings.subject.clone(), headers, record.json.clone());
+            headers.insert(
+                header::NATS_MESSAGE_ID,
+                event_id(record.boot, record.seq, &record.json).as_str(),
+            );
+            let sent = stream.publish_with_headers(self.settings.subject.clone(), headers, record.json);
             waiting.push_back(sent.await.map_err(|e| self.failure(&e))?);
         }
         for acknowledgement in waiting {
@@ -149,7 +152,7 @@ fn is_too_large(error: &PublishError) -> bool {
 
 #[async_trait]
 impl Sink for NatsSink {
-    async fn deliver(&mut self, batch: &[Record]) -> Result<(), SinkError> {
+    async fn deliver(&mut self, batch: &Lines) -> Result<(), SinkError> {
         let stream = self.stream().await?;
         let published = self.publish(&stream, batch).await;
         if published.is_err() {

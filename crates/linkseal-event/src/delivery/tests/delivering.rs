@@ -5,6 +5,7 @@ use linkseal_base::clock::Timestamp;
 use super::*;
 use crate::erase::{Selector, erase};
 use crate::journal::Replay;
+use crate::journal::frame::{self, Parsed};
 
 #[tokio::test]
 async fn each_sink_gets_its_types_in_order_and_stopping_delivers_the_rest() {
@@ -204,4 +205,98 @@ async fn segments_of_another_version_are_kept_and_do_not_block_later_ones() {
             .await;
         assert!(delivery.stop(DEADLINE).await);
     }
+}
+
+/// The payloads of a folder's first segment.
+fn payloads(folder: &Path) -> Vec<Vec<u8>> {
+    let first = segment::segments(folder).unwrap().remove(0);
+    let data = std::fs::read(first.path).unwrap();
+    let (mut all, mut at) = (Vec::new(), segment::MAGIC.len());
+    while let Parsed::Frame { payload, .. } = frame::parse(&data, at) {
+        at = payload.end;
+        all.push(data[payload].to_vec());
+    }
+    all
+}
+
+#[tokio::test]
+async fn lines_are_the_payloads_of_the_frames_byte_for_byte() {
+    let node = Node::with_files(&[("all", None), ("clicks", Some(EventType::Click))]);
+    let journal = node.boot();
+    let delivery = node.deliver(&journal);
+    let url = "https://x.example/?q=\"\u{fc}\u{1f980}\\\u{7f}\u{1}\"";
+    for (number, kind) in [EventType::Open, EventType::Click, EventType::Click]
+        .into_iter()
+        .enumerate()
+    {
+        let mut event = Event::new(kind, Timestamp::from_secs(number as i64), "a.example", "a\"b");
+        event.url = Some(url);
+        journal.append(&event).await.unwrap();
+    }
+    node.wait(SECOND, || journal.metrics().running.get() == 1).await;
+    assert!(delivery.stop(DEADLINE).await);
+    let payloads = payloads(journal.folder());
+    let lines = |of: &[Vec<u8>]| of.iter().flat_map(|p| [p, &b"\n"[..]].concat()).collect::<Vec<_>>();
+    let file = |sink: &str| std::fs::read(node.dir.path().join(sink).join("e.ndjson")).unwrap();
+    assert_eq!(file("all"), lines(&payloads));
+    assert_eq!(file("clicks"), lines(&payloads[1..]));
+}
+
+#[tokio::test]
+async fn what_other_versions_wrote_is_delivered_as_it_is_and_damage_is_skipped() {
+    let node = Node::with_files(&[("all", None), ("clicks", Some(EventType::Click))]);
+    let boot = Uuid::from_u128(7);
+    let folder = node.settings.dir.join(boot.to_string());
+    std::fs::create_dir_all(&folder).unwrap();
+    // Not in the order and spacing of this version, and of a type that it does not know.
+    let events = [
+        r#"{ "type":"click", "time":"2026-11-22T09:30:00Z", "boot":"00000000-0000-0000-0000-000000000007", "seq":1 }"#,
+        "a frame that gets damaged",
+        r#"{"type":"of.a.later.version","time":"2027-01-01T00:00:00Z","boot":"00000000-0000-0000-0000-000000000007","seq":3}"#,
+    ];
+    let mut data = segment::MAGIC.to_vec();
+    for (event, seq) in events.iter().zip(1..) {
+        frame::write(&mut data, seq, |out| out.extend_from_slice(event.as_bytes()));
+    }
+    let damaged = data.windows(7).position(|w| w == b"damaged").unwrap();
+    data[damaged] ^= 1;
+    std::fs::write(folder.join(segment::segment_name(1)), data).unwrap();
+    for sink in ["all", "clicks"] {
+        std::fs::write(folder.join(format!("cursor-{sink}")), "0\n").unwrap();
+    }
+    let journal = node.boot();
+    let delivery = node.deliver(&journal);
+    let text = |sink: &str| std::fs::read_to_string(node.dir.path().join(sink).join("e.ndjson")).unwrap_or_default();
+    let clicks = format!("{}\n", events[0]);
+    let all = format!("{clicks}{}\n", events[2]);
+    node.wait(SECOND, || text("all") == all && text("clicks") == clicks)
+        .await;
+    assert!(journal.metrics().damaged.get() > 0);
+    assert!(delivery.stop(DEADLINE).await);
+}
+
+#[test]
+fn every_run_stays_on_the_runtime_of_its_tasks() {
+    let runtime = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let (own, caller) = (runtime(), runtime());
+    let node = Node::with_files(&[("all", None)]);
+    let journal = node.boot();
+    caller.block_on(async {
+        let tasks = Tasks::new().on(own.handle().clone());
+        let delivery = Delivery::start(&journal, &node.settings, &tasks).unwrap();
+        append(&journal, EventType::Click, 0..3).await;
+        // A reload.
+        delivery.renew().await;
+        append(&journal, EventType::Click, 3..6).await;
+        node.wait(SECOND, || node.held("all") == slugs(0..6)).await;
+        assert_eq!(caller.metrics().num_alive_tasks(), 0);
+        assert!(own.metrics().num_alive_tasks() > 0);
+        assert!(delivery.stop(DEADLINE).await);
+    });
 }

@@ -20,7 +20,7 @@ async fn a_reload_during_a_disk_failure_recovers_and_is_reported_meanwhile() {
         .sinks
         .push(sink("new", file(node.dir.path().join("new/e.ndjson"))));
     delivery.set_settings(settings);
-    delivery.renew(&tasks).await;
+    delivery.renew().await;
     append(&journal, EventType::Click, 3..6).await;
     let lag = |sink: &str| journal.metrics().lag.with_label_values(&[sink]).get();
     node.wait(SECOND, || lag("old") == 3).await;
@@ -63,7 +63,7 @@ async fn a_reload_while_cursors_cannot_be_saved_skips_no_event() {
     let tasks = Tasks::new();
     let delivery = Delivery::start(&journal, &node.settings, &tasks).unwrap();
     append(&journal, EventType::Click, 0..3).await;
-    delivery.renew(&tasks).await;
+    delivery.renew().await;
     append(&journal, EventType::Click, 3..6).await;
     std::fs::remove_dir(&in_the_way).unwrap();
     node.wait(SECOND, || node.held("archive") == slugs(0..6)).await;

@@ -63,7 +63,7 @@ async fn undelivered_events_of_a_removed_journal_are_counted_once() {
         append(&journal, EventType::Click, 5..8).await;
         let delivery = match delivery {
             Some(delivery) => {
-                delivery.renew(&tasks).await;
+                delivery.renew().await;
                 delivery
             }
             None => Delivery::start(&journal, &node.settings, &tasks).unwrap(),

@@ -26,7 +26,7 @@ fn read(dir: &tempfile::TempDir, after: u64, until: Until) -> (Vec<u64>, u64) {
     let mut reader = FolderReader::new(dir.path(), Uuid::nil(), after, damaged.clone());
     let mut out = Vec::new();
     // Small steps, so that stopping and resuming is tested too.
-    while reader.read(until, 2, &mut out).unwrap() == Stop::Enough {}
+    while reader.read_records(until, 2, &mut out).unwrap() == Stop::Enough {}
     for record in &out {
         assert_eq!(record.json, format!("event {}", record.seq));
     }
@@ -101,15 +101,24 @@ fn a_live_folder_is_followed() {
     let damaged = IntCounter::new("d", "d").unwrap();
     let mut reader = FolderReader::new(dir.path(), Uuid::nil(), 0, damaged.clone());
     let mut out = Vec::new();
-    assert_eq!(reader.read(Until::Published(2), 9, &mut out).unwrap(), Stop::End);
+    assert_eq!(
+        reader.read_records(Until::Published(2), 9, &mut out).unwrap(),
+        Stop::End
+    );
     let more = content(1, 4);
     // Half of the next frame is written; it is not published.
     fs::write(dir.path().join(segment::segment_name(1)), &more[..more.len() - 3]).unwrap();
-    assert_eq!(reader.read(Until::Published(3), 9, &mut out).unwrap(), Stop::End);
+    assert_eq!(
+        reader.read_records(Until::Published(3), 9, &mut out).unwrap(),
+        Stop::End
+    );
     assert_eq!(reader.last(), 3);
     fs::write(dir.path().join(segment::segment_name(1)), &more).unwrap();
     fs::write(dir.path().join(segment::segment_name(5)), content(5, 6)).unwrap();
-    assert_eq!(reader.read(Until::Published(6), 9, &mut out).unwrap(), Stop::End);
+    assert_eq!(
+        reader.read_records(Until::Published(6), 9, &mut out).unwrap(),
+        Stop::End
+    );
     assert_eq!(out.iter().map(|r| r.seq).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
     assert_eq!(damaged.get(), 0);
 }
@@ -129,12 +138,12 @@ fn a_frame_completed_during_the_read_is_not_damage() {
         let damaged = IntCounter::new("d", "d").unwrap();
         let mut reader = FolderReader::new(dir.path(), Uuid::nil(), 0, damaged.clone());
         let mut out = Vec::new();
-        assert_eq!(reader.read(until, 1, &mut out).unwrap(), Stop::Enough);
+        assert_eq!(reader.read_records(until, 1, &mut out).unwrap(), Stop::Enough);
         assert!(!reader.current.as_mut().unwrap().fill().unwrap());
         // Between the read that found nothing more and the search for the next frame.
         fs::write(&path, &whole).unwrap();
         assert!(reader.skip_damage(until).unwrap());
-        reader.read(until, 1, &mut out).unwrap();
+        reader.read_records(until, 1, &mut out).unwrap();
         assert_eq!(out.iter().map(|r| r.seq).collect::<Vec<_>>(), [1, 2], "{seen}");
         assert_eq!(damaged.get(), 0);
     }

@@ -221,7 +221,7 @@ async fn a_replayed_link_is_counted_and_does_not_displace_others() {
     let damaged = prometheus::IntCounter::new("d", "d").unwrap();
     let mut reader = FolderReader::new(journal.folder(), journal.boot(), 0, damaged);
     let mut records = Vec::new();
-    reader.read(Until::End, usize::MAX / 2, &mut records).unwrap();
+    reader.read_records(Until::End, usize::MAX / 2, &mut records).unwrap();
     let events: Vec<serde_json::Value> = records
         .iter()
         .map(|r| serde_json::from_slice(&r.json).unwrap())

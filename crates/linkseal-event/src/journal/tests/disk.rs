@@ -278,7 +278,7 @@ async fn a_full_disk_removes_delivered_segments_before_it_refuses_an_event() {
     let damaged = prometheus::IntCounter::new("d", "d").unwrap();
     let mut reader = FolderReader::new(&folder, boot, 0, damaged);
     let mut left = Vec::new();
-    reader.read(Until::End, usize::MAX / 2, &mut left).unwrap();
+    reader.read_records(Until::End, usize::MAX / 2, &mut left).unwrap();
     assert!(
         left.iter().map(|r| r.seq).eq(held + 1..=last),
         "what the sink does not hold is all there"

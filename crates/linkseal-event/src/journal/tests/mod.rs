@@ -154,7 +154,7 @@ fn written(journal: &Journal) -> Vec<(u64, String)> {
     let damaged = prometheus::IntCounter::new("d", "d").unwrap();
     let mut reader = FolderReader::new(journal.folder(), journal.boot(), 0, damaged.clone());
     let mut records = Vec::new();
-    reader.read(Until::End, usize::MAX / 2, &mut records).unwrap();
+    reader.read_records(Until::End, usize::MAX / 2, &mut records).unwrap();
     assert_eq!(damaged.get(), 0);
     let url = |r: &Record| {
         let value: serde_json::Value = serde_json::from_slice(&r.json).unwrap();

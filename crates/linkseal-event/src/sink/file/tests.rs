@@ -1,4 +1,5 @@
 use super::*;
+use crate::journal::Record;
 
 fn record(boot: Uuid, seq: u64, time: &str) -> Record {
     let json = format!(
@@ -49,8 +50,10 @@ async fn events_go_to_the_file_of_their_time() {
         // The clock was set back.
         record(boot, 4, "2026-11-22T09:00:00Z"),
     ];
-    sink.deliver(&batch).await.unwrap();
-    sink.deliver(&[record(boot, 5, "2026-11-22T09:01:00Z")]).await.unwrap();
+    sink.deliver(&Lines::of(&batch)).await.unwrap();
+    sink.deliver(&Lines::of(&[record(boot, 5, "2026-11-22T09:01:00Z")]))
+        .await
+        .unwrap();
     assert_eq!(seqs(&dir.path().join("2026/11/22-09.ndjson")), [1, 2, 4, 5]);
     assert_eq!(seqs(&dir.path().join("2026/11/22-10.ndjson")), [3]);
 }
@@ -61,19 +64,19 @@ async fn a_batch_torn_at_any_byte_is_completed_without_duplicates() {
     let batch: Vec<_> = (1..=3).map(|seq| record(boot, seq, TIME)).collect();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("e.ndjson");
-    sink(dir.path(), "e.ndjson").deliver(&batch).await.unwrap();
+    sink(dir.path(), "e.ndjson").deliver(&Lines::of(&batch)).await.unwrap();
     let whole = fs::read(&path).unwrap();
     for cut in 0..=whole.len() {
         fs::write(&path, &whole[..cut]).unwrap();
         // The next process gets the batch again, and more events.
         let mut again = batch.clone();
         again.push(record(boot, 4, TIME));
-        sink(dir.path(), "e.ndjson").deliver(&again).await.unwrap();
+        sink(dir.path(), "e.ndjson").deliver(&Lines::of(&again)).await.unwrap();
         assert_eq!(seqs(&path), [1, 2, 3, 4], "cut at {cut}");
     }
     // Another boot has its own sequence numbers.
     sink(dir.path(), "e.ndjson")
-        .deliver(&[record(Uuid::from_u128(7), 2, TIME)])
+        .deliver(&Lines::of(&[record(Uuid::from_u128(7), 2, TIME)]))
         .await
         .unwrap();
     assert_eq!(seqs(&path), [1, 2, 3, 4, 2]);
@@ -84,14 +87,14 @@ async fn a_replayed_dead_letter_is_written_after_later_events() {
     let dir = tempfile::tempdir().unwrap();
     let mut sink = sink(dir.path(), "e.ndjson");
     let boot = Uuid::max();
-    sink.deliver(&[record(boot, 3, TIME), record(boot, 7, TIME)])
+    sink.deliver(&Lines::of(&[record(boot, 3, TIME), record(boot, 7, TIME)]))
         .await
         .unwrap();
     sink.allow_earlier();
-    sink.deliver(&[record(boot, 5, TIME)]).await.unwrap();
-    sink.deliver(&[record(boot, 8, TIME)]).await.unwrap();
+    sink.deliver(&Lines::of(&[record(boot, 5, TIME)])).await.unwrap();
+    sink.deliver(&Lines::of(&[record(boot, 8, TIME)])).await.unwrap();
     // A repeated batch is still recognised.
-    sink.deliver(&[record(boot, 8, TIME), record(boot, 9, TIME)])
+    sink.deliver(&Lines::of(&[record(boot, 8, TIME), record(boot, 9, TIME)]))
         .await
         .unwrap();
     assert_eq!(seqs(&dir.path().join("e.ndjson")), [3, 7, 5, 8, 9]);
@@ -102,10 +105,13 @@ async fn a_path_that_cannot_be_written_is_retried() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("sub"), "a file").unwrap();
     let mut sink = sink(dir.path(), "sub/e.ndjson");
-    let error = sink.deliver(&[record(Uuid::nil(), 1, TIME)]).await.unwrap_err();
+    let error = sink
+        .deliver(&Lines::of(&[record(Uuid::nil(), 1, TIME)]))
+        .await
+        .unwrap_err();
     assert!(error.cause.contains("sub/e.ndjson"), "{}", error.cause);
     fs::remove_file(dir.path().join("sub")).unwrap();
-    sink.deliver(&[record(Uuid::nil(), 1, TIME)]).await.unwrap();
+    sink.deliver(&Lines::of(&[record(Uuid::nil(), 1, TIME)])).await.unwrap();
     assert_eq!(seqs(&dir.path().join("sub/e.ndjson")), [1]);
 }
 
@@ -129,11 +135,11 @@ async fn a_full_file_is_rotated_between_batches_across_crashes() {
         let dir = tempfile::tempdir().unwrap();
         let mut sink = sized(dir.path(), "e.ndjson", Some(size));
         for batch in &batches[..=crash] {
-            sink.deliver(batch).await.unwrap();
+            sink.deliver(&Lines::of(batch)).await.unwrap();
         }
         let mut sink = sized(dir.path(), "e.ndjson", Some(size));
         for batch in &batches[crash..] {
-            sink.deliver(batch).await.unwrap();
+            sink.deliver(&Lines::of(batch)).await.unwrap();
         }
         let expected = [
             ("e.ndjson".to_owned(), vec![10, 11, 12]),
@@ -197,10 +203,10 @@ async fn a_file_changed_from_outside_is_reopened_and_nothing_more_is_lost() {
     for (what, change, expected) in changes {
         let dir = tempfile::tempdir().unwrap();
         let mut sink = sink(dir.path(), "sub/e.ndjson");
-        sink.deliver(&[record(Uuid::max(), 1, TIME)]).await.unwrap();
+        sink.deliver(&Lines::of(&[record(Uuid::max(), 1, TIME)])).await.unwrap();
         change(dir.path());
-        sink.deliver(&[record(Uuid::max(), 2, TIME)]).await.unwrap();
-        sink.deliver(&[record(Uuid::max(), 3, TIME)]).await.unwrap();
+        sink.deliver(&Lines::of(&[record(Uuid::max(), 2, TIME)])).await.unwrap();
+        sink.deliver(&Lines::of(&[record(Uuid::max(), 3, TIME)])).await.unwrap();
         assert_eq!(seqs(&dir.path().join("sub/e.ndjson")), expected, "{what}");
     }
 }

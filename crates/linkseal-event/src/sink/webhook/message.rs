@@ -12,7 +12,7 @@ use linkseal_base::clock::Timestamp;
 use uuid::Uuid;
 
 use crate::event::head;
-use crate::journal::Record;
+use crate::journal::lines::Lines;
 use crate::settings::WebhookSecret;
 use crate::sink::event_id;
 
@@ -29,41 +29,45 @@ pub(super) struct Message {
 }
 
 /// Splits a batch into messages of at most `most` events; deterministic, so that a retry is identical.
-pub(super) fn messages<'r>(sink: &'r str, batch: &'r [Record], most: usize) -> impl Iterator<Item = Message> + 'r {
+pub(super) fn messages(sink: &str, batch: Lines, most: usize) -> impl Iterator<Item = Message> {
     let mut rest = batch;
     std::iter::from_fn(move || {
         let mut bytes = 0;
-        let fits = rest.iter().take(most.max(1)).take_while(|record| {
-            bytes += record.json.len() + 1;
+        let fits = rest.iter().take(most.max(1)).take_while(|event| {
+            bytes += event.json.len() + 1;
             bytes <= BYTES_MAX
         });
         let count = fits.count().max(1);
-        let (now, later) = rest.split_at_checked(count)?;
-        rest = later;
-        Message::new(sink, now)
+        let now;
+        (now, rest) = rest.split_at(count);
+        Message::new(sink, &now)
     })
 }
 
 impl Message {
     /// `None` without events.
-    fn new(sink: &str, events: &[Record]) -> Option<Self> {
+    fn new(sink: &str, events: &Lines) -> Option<Self> {
         let (first, last) = (events.first()?, events.last()?);
-        let time = head(&last.json).map_or_else(|| Timestamp::default().to_string().into(), |h| h.time);
-        let mut body = Vec::with_capacity(events.iter().map(|r| r.json.len() + 1).sum::<usize>() + 128);
+        let time = head(last.json).map_or_else(|| Timestamp::default().to_string().into(), |h| h.time);
+        let mut body = Vec::with_capacity(events.text(0..events.len()).len() + 128);
         body.extend_from_slice(br#"{"type":"events.batch","timestamp":""#);
         body.extend_from_slice(time.as_bytes());
         body.extend_from_slice(br#"","data":["#);
-        for (i, record) in events.iter().enumerate() {
+        for (i, event) in events.iter().enumerate() {
             if i > 0 {
                 body.push(b',');
             }
-            body.extend_from_slice(&record.json);
+            body.extend_from_slice(event.json);
         }
         body.extend_from_slice(b"]}");
         Some(Self {
-            id: format!("{sink}_{}_{}", event_id(first), event_id(last)),
+            id: format!(
+                "{sink}_{}_{}",
+                event_id(events.boot(), first.seq, first.json),
+                event_id(events.boot(), last.seq, last.json)
+            ),
             body: body.into(),
-            last: (last.boot, last.seq),
+            last: (events.boot(), last.seq),
         })
     }
 
@@ -92,6 +96,7 @@ impl Message {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::Record;
 
     fn record(seq: u64, padding: usize) -> Record {
         let json = format!(
@@ -126,7 +131,7 @@ mod tests {
     #[test]
     fn batches_are_split_by_count_and_size_deterministically() {
         let small: Vec<_> = (1..=5).map(|seq| record(seq, 0)).collect();
-        let split = |batch: &[Record], most| messages("s", batch, most).collect::<Vec<_>>();
+        let split = |batch: &[Record], most| messages("s", Lines::of(batch), most).collect::<Vec<_>>();
         let parts = split(&small, 2);
         assert_eq!(parts.iter().map(|m| m.last.1).collect::<Vec<_>>(), [2, 4, 5]);
         let again = split(&small, 2);

@@ -32,7 +32,7 @@ use uuid::Uuid;
 use self::connect::Connector;
 use self::message::Message;
 use super::{Retry, Sink, SinkError};
-use crate::journal::Record;
+use crate::journal::lines::Lines;
 use crate::settings::{WebhookSecret, WebhookSettings};
 
 /// For one request, from connecting to the head of the answer: Standard Webhooks recommends 15 to
@@ -143,12 +143,11 @@ impl WebhookSink {
 
 #[async_trait]
 impl Sink for WebhookSink {
-    async fn deliver(&mut self, batch: &[Record]) -> Result<(), SinkError> {
+    async fn deliver(&mut self, batch: &Lines) -> Result<(), SinkError> {
         // Skip earlier messages of a retried batch that have been accepted.
-        let accepted = |r: &&Record| self.accepted.is_some_and(|(boot, seq)| boot == r.boot && seq >= r.seq);
-        let batch = batch
-            .get(batch.iter().take_while(accepted).count()..)
-            .unwrap_or_default();
+        let accepted = self.accepted.filter(|(boot, _)| *boot == batch.boot());
+        let is_accepted = |seq| accepted.is_some_and(|(_, last)| seq <= last);
+        let (_, batch) = batch.split_at(batch.iter().take_while(|event| is_accepted(event.seq)).count());
         for message in message::messages(&self.name, batch, self.batch) {
             self.send(&message).await?;
             self.accepted = Some(message.last);

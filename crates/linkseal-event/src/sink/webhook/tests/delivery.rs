@@ -71,7 +71,7 @@ async fn gone_stops_the_sink_across_restarts_until_a_reload_or_new_settings() {
     node.wait(FAST, || archived(&archive) == ids && stopped(&second)).await;
     assert_eq!(endpoint.got().len(), 1, "nothing more was sent");
     // A reload.
-    delivery.renew(&Tasks::new()).await;
+    delivery.renew().await;
     node.wait(STILL, || consumed(&endpoint, 1) == ids).await;
     assert!(!stopped(&second));
     // A retry, and then a restart with another URL.
@@ -193,7 +193,7 @@ async fn a_stopped_sink_stays_stopped_until_a_retry_or_reload() {
     node.wait(SECOND * 5, || node.clock.uptime() > end).await;
     assert!(stopped());
     assert_eq!(endpoint.got().len(), before);
-    delivery.renew(&tasks).await;
+    delivery.renew().await;
     node.wait(STILL, || consumed(&endpoint, before) == ids).await;
     assert!(!stopped());
     assert!(delivery.stop(DEADLINE).await);

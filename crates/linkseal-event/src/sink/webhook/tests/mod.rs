@@ -26,7 +26,7 @@ use super::*;
 use crate::delivery::Delivery;
 use crate::event::Event;
 use crate::event_type::EventType;
-use crate::journal::Journal;
+use crate::journal::{Journal, Record};
 use crate::settings::SinkKind;
 use crate::testing::{self, Node, SECOND, STILL, file};
 

@@ -7,7 +7,7 @@ async fn requests_are_signed_with_every_secret() {
     let endpoint = Endpoint::start().await;
     let clock = Clock::system();
     let mut sink = sink(&endpoint.settings(), &clock);
-    sink.deliver(&[record(1), record(2)]).await.unwrap();
+    sink.deliver(&Lines::of(&[record(1), record(2)])).await.unwrap();
     let [got] = endpoint.got().try_into().ok().unwrap();
     let time = got.header("webhook-timestamp");
     assert!((clock.now().as_secs() - time.parse::<i64>().unwrap()).abs() < 60);
@@ -34,7 +34,7 @@ async fn only_2xx_is_success_and_a_retry_is_the_same_request() {
     endpoint.answer(502, &[(RETRY_AFTER, "7")]);
     endpoint.answer(204, &[]);
     for _ in 0..4 {
-        let error = sink.deliver(&[record(1)]).await.unwrap_err();
+        let error = sink.deliver(&Lines::of(&[record(1)])).await.unwrap_err();
         assert_eq!(error.retry, Retry::Later, "{}", error.cause);
         assert!(
             !error.cause.contains('\u{1b}') && !error.cause.contains("/hook"),
@@ -43,7 +43,7 @@ async fn only_2xx_is_success_and_a_retry_is_the_same_request() {
         );
         clock.advance(Duration::from_secs(60));
     }
-    sink.deliver(&[record(1)]).await.unwrap();
+    sink.deliver(&Lines::of(&[record(1)])).await.unwrap();
     let got = endpoint.got();
     assert_eq!(got.len(), 5, "no redirect was followed");
     let first = got.first().unwrap();
@@ -71,7 +71,7 @@ async fn an_endpoint_may_ask_for_a_pause_or_to_stop() {
     ];
     for (status, value, expected) in cases {
         endpoint.answer(status, &[(RETRY_AFTER, value)]);
-        let error = sink.deliver(&[record(1)]).await.unwrap_err();
+        let error = sink.deliver(&Lines::of(&[record(1)])).await.unwrap_err();
         assert_eq!(error.retry, expected, "{status} {value}");
     }
 }
@@ -89,7 +89,7 @@ async fn what_a_rejection_means_for_another_attempt() {
     for (expected, statuses) in cases {
         for status in statuses {
             endpoint.answer(*status, &[]);
-            let error = sink.deliver(&[record(1)]).await.unwrap_err();
+            let error = sink.deliver(&Lines::of(&[record(1)])).await.unwrap_err();
             assert_eq!(error.retry, expected, "{status}");
         }
     }
@@ -111,7 +111,7 @@ async fn addresses_that_are_not_public_are_refused_by_name_and_by_number() {
             let mut settings = settings(format!("{scheme}://{host}:{port}/"));
             settings.allow_private = false;
             let error = sink(&settings, &Clock::system())
-                .deliver(&[record(1)])
+                .deliver(&Lines::of(&[record(1)]))
                 .await
                 .unwrap_err();
             assert!(error.cause.contains("allow_private"), "{host}: {}", error.cause);
@@ -129,8 +129,8 @@ async fn accepted_parts_of_a_batch_are_not_sent_again() {
     endpoint.answer(200, &[]);
     endpoint.answer(500, &[]);
     let batch = [record(1), record(2), record(3)];
-    sink.deliver(&batch).await.unwrap_err();
-    sink.deliver(&batch).await.unwrap();
+    sink.deliver(&Lines::of(&batch)).await.unwrap_err();
+    sink.deliver(&Lines::of(&batch)).await.unwrap();
     let sizes: Vec<_> = endpoint.got().iter().map(|g| g.events().len()).collect();
     assert_eq!(sizes, [2, 1, 1]);
 }
@@ -169,16 +169,19 @@ async fn certificates_are_verified() {
     });
     let mut settings = settings(format!("https://localhost:{port}/"));
     let error = sink(&settings, &Clock::system())
-        .deliver(&[record(1)])
+        .deliver(&Lines::of(&[record(1)]))
         .await
         .unwrap_err();
     assert!(error.cause.contains("UnknownIssuer"), "{}", error.cause);
     settings.trust = vec![own.cert.der().clone()];
-    sink(&settings, &Clock::system()).deliver(&[record(1)]).await.unwrap();
+    sink(&settings, &Clock::system())
+        .deliver(&Lines::of(&[record(1)]))
+        .await
+        .unwrap();
     // A trusted certificate for another name.
     settings.url = format!("https://127.0.0.1:{port}/").parse().unwrap();
     sink(&settings, &Clock::system())
-        .deliver(&[record(1)])
+        .deliver(&Lines::of(&[record(1)]))
         .await
         .unwrap_err();
 }
