@@ -216,8 +216,8 @@ impl Control {
         tasks.spawn_until_stop(watch::clock::watch(core.clone(), self.operator.clone()));
         tasks.spawn_until_stop(watch::store::watch(core.clone(), self.operator.clone()));
         tasks.spawn_until_stop(self.schedule.clone().run());
-        tasks.spawn_until_stop(self.operator.clone().resume_stopped_unless_frozen());
         tasks.spawn_until_stop(self.report.clone().prune_audit());
+        tasks.spawn_until_stop(self.report.clone().count_domains());
         tasks.spawn_until_stop(self.orders.clone().run());
         tasks.spawn_until_stop(Probes(core.clone()).run());
         tasks.spawn_until_stop(TicketKeeper::new(core.clone(), self.tickets.clone()).run());
@@ -235,7 +235,7 @@ impl Control {
         // The reload may have fixed what had to be fixed here.
         self.operator.end_standstills();
         if orders_are_on && before.issue == Issue::Off {
-            let resume = self.operator.clone().resume_stopped_unless_frozen();
+            let resume = self.operator.clone().resume_stopped_unless_frozen(true);
             self.core.tasks.spawn_until_stop(resume);
         }
         self.orders.identities.refresh();

@@ -14,7 +14,7 @@
 //! | `links` | stored redirects and kill switches |
 //! | `secrets` | sealed secrets and session-ticket keys |
 //! | `history` | timelines, audit log, change feed |
-//! | `pages` | all domains that match a query, page by page |
+//! | `pages` | all domains, or those that match a query, page by page |
 //! | `sqlite` | the implementation: one file, one process |
 //!
 //! [`Store`] is the sum of the traits; the control plane and the admin API hold a [`SharedStore`].
@@ -49,7 +49,7 @@ mod unreadable;
 
 pub use budgets::{BudgetAnswer, BudgetStore, BudgetTake};
 pub use cas::{CaAccount, CaStore, CaTrouble, Freeze};
-pub use domains::{Count, Creation, DAY, DomainStore, RenewalDay, StoredCertificate, Transition};
+pub use domains::{Count, Creation, DAY, DomainStore, Position, RenewalDay, Stored, StoredCertificate, Transition};
 pub use error::StoreError;
 pub use history::{AuditEntry, Change, Changed, HistoryStore, TIMELINE_KEPT, TimelineEntry};
 pub use leases::{Fence, LeaseStore, domain_lease};

@@ -15,8 +15,7 @@ use http::header::CONTENT_TYPE;
 use linkseal_base::metrics::MetricsHub;
 use linkseal_config::admin::Role;
 use linkseal_domain::DomainRecord;
-use linkseal_domain::handshakes::HandshakeFailures;
-use linkseal_store::{DomainQuery, Pages};
+use linkseal_store::Pages;
 use tokio::time::timeout;
 
 use crate::access::Caller;
@@ -90,16 +89,13 @@ const FAILED: &str = "# HELP linkseal_domain_handshakes_failed_total Failed TLS 
 
 async fn domains(State(context): State<Arc<Context>>, caller: Caller) -> Result<Response, Problem> {
     let permit = context.open_stream(&context.transfers, &caller)?;
-    let all = DomainQuery {
-        limit: PAGE,
-        ..DomainQuery::default()
-    };
     let walk = Walk {
-        pages: Pages::of(context.control.store(), all),
+        pages: Pages::stored(context.control.store(), PAGE),
         context,
         permit,
-        part: Part::Begin,
-        later: Later::default(),
+        begun: false,
+        family: Some(Family::States),
+        failed: FAILED.to_owned(),
     };
     let parts = stream::try_unfold(walk, |mut walk| async move {
         let part = walk.next().await?;
@@ -111,100 +107,74 @@ async fn domains(State(context): State<Arc<Context>>, caller: Caller) -> Result<
     Ok(input::stream(MetricsHub::CONTENT_TYPE, parts))
 }
 
-/// Reads every record once. The text format groups lines by family, so what belongs to later families
-/// is buffered, some 40 bytes per domain.
+/// Reads all records once for each family of which most domains have a line: the text format groups lines by
+/// family, and lines kept for later would take memory that grows with the domains.
 struct Walk {
     context: Arc<Context>,
     permit: Permit,
     pages: Pages,
-    part: Part,
-    later: Later,
-}
-
-enum Part {
-    Begin,
-    /// More states.
-    States,
-    /// The other families, from this offset in the buffered names.
-    Rest(usize),
-    End,
-}
-
-/// The buffer for the later families.
-#[derive(Default)]
-struct Later {
-    /// Per line, a name and the expiry of its certificate.
-    ends: String,
+    /// Whether the family's heading was sent.
+    begun: bool,
+    /// `None`: all were sent.
+    family: Option<Family>,
+    /// The lines of the last family, collected on the first walk: the domains with failures are bounded.
     failed: String,
 }
 
-/// How much of the buffer is sent at a time, in bytes.
-const CHUNK: usize = 64 * 1024;
+#[derive(Clone, Copy)]
+enum Family {
+    States,
+    Ends,
+}
 
 impl Walk {
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
         if !self.context.still_grants(&self.permit) {
             return Err(io::Error::other("the token was changed or removed"));
         }
-        match std::mem::replace(&mut self.part, Part::End) {
-            Part::Begin => self.states(STATE.to_owned()).await.map(Some),
-            Part::States => self.states(String::new()).await.map(Some),
-            Part::Rest(at) => Ok(Some(self.rest(at).into())),
-            Part::End => Ok(None),
+        let Some(family) = self.family else { return Ok(None) };
+        let mut text = String::new();
+        if !std::mem::replace(&mut self.begun, true) {
+            text.push_str(match family {
+                Family::States => STATE,
+                Family::Ends => NOT_AFTER,
+            });
         }
+        match (self.pages.next().await.map_err(io::Error::other)?, family) {
+            (Some(page), Family::States) => page.iter().for_each(|record| self.state(record, &mut text)),
+            (Some(page), Family::Ends) => page.iter().for_each(|record| end(record, &mut text)),
+            (None, Family::States) => {
+                self.pages = Pages::stored(self.context.control.store(), PAGE);
+                (self.begun, self.family) = (false, Some(Family::Ends));
+            }
+            (None, Family::Ends) => {
+                text.push_str(&self.failed);
+                self.family = None;
+            }
+        }
+        Ok(Some(text.into()))
     }
 
-    async fn states(&mut self, mut text: String) -> io::Result<Bytes> {
-        let Some(page) = self.pages.next().await.map_err(io::Error::other)? else {
-            self.part = Part::Rest(0);
-            return Ok(text.into());
-        };
-        let control = &self.context.control;
-        for record in &page {
-            self.later.note(record, control.handshake_failures());
-            let (name, state) = (&record.name, record.ssl.state().as_str());
-            // Domain names contain nothing that has to be escaped in a label.
-            text.push_str(&format!(
-                "linkseal_domain_ssl_state{{domain=\"{name}\",state=\"{state}\"}} 1\n"
-            ));
-        }
-        self.part = Part::States;
-        Ok(text.into())
-    }
-
-    fn rest(&mut self, mut at: usize) -> String {
-        let mut text = if at == 0 { NOT_AFTER.to_owned() } else { String::new() };
-        while text.len() < CHUNK
-            && let Some((line, _)) = self.later.ends.get(at..).and_then(|rest| rest.split_once('\n'))
-        {
-            at += line.len() + 1;
-            let (name, end) = line.split_once(' ').unwrap_or_default();
-            text.push_str(&format!(
-                "linkseal_domain_certificate_not_after_seconds{{domain=\"{name}\"}} {end}\n"
-            ));
-        }
-        if at < self.later.ends.len() {
-            self.part = Part::Rest(at);
-        } else {
-            text.push_str(FAILED);
-            text.push_str(&self.later.failed);
-        }
-        text
-    }
-}
-
-impl Later {
-    fn note(&mut self, record: &DomainRecord, failures: &HandshakeFailures) {
-        let name = &record.name;
-        if let Some(certificate) = &record.ssl.certificate {
-            self.ends
-                .push_str(&format!("{name} {}\n", certificate.not_after.as_secs()));
-        }
-        if let Some(failed) = failures.of(name) {
+    fn state(&mut self, record: &DomainRecord, text: &mut String) {
+        let (name, state) = (&record.name, record.ssl.state().as_str());
+        // Domain names contain nothing that has to be escaped in a label.
+        text.push_str(&format!(
+            "linkseal_domain_ssl_state{{domain=\"{name}\",state=\"{state}\"}} 1\n"
+        ));
+        if let Some(failed) = self.context.control.handshake_failures().of(name) {
             let count = failed.count;
             self.failed.push_str(&format!(
                 "linkseal_domain_handshakes_failed_total{{domain=\"{name}\"}} {count}\n"
             ));
         }
+    }
+}
+
+fn end(record: &DomainRecord, text: &mut String) {
+    if let Some(certificate) = &record.ssl.certificate {
+        let (name, end) = (&record.name, certificate.not_after.as_secs());
+        text.push_str(&format!(
+            "linkseal_domain_certificate_not_after_seconds{{domain=\"{name}\"}} {end}\n"
+        ));
     }
 }

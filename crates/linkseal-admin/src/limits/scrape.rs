@@ -1,5 +1,5 @@
-//! The last scrape of the health port. Anyone may scrape there and every scrape reads all domains,
-//! so a scrape is reused for a second.
+//! The last scrape of the health port. Anyone may scrape there and every scrape asks the store, so a scrape is
+//! reused for a second.
 
 use std::time::Duration;
 

@@ -6,11 +6,9 @@
 //! domain, the checks and new names of this node and of each client network, concurrent checks, and
 //! cached answers. A name beyond a bound is refused without a check and leaves nothing behind.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dashmap::DashMap;
 use linkseal_base::clock::Timestamp;
 use linkseal_dns::Finding;
 use linkseal_domain::admission::{Admitted, ClientNetwork};
@@ -24,10 +22,11 @@ use moka::future::Cache as AnswerCache;
 use moka::sync::Cache;
 
 use super::Admission;
+use super::cname_names::CnameNames;
 use super::network_shares::{ConcurrencyShares, RateShares};
 use crate::core::rate::Bucket;
 use crate::core::settings::CnameSettings;
-use crate::core::{Issue, Limit, Observer};
+use crate::core::{Issue, Limit};
 
 /// Cached answers at most.
 const CACHED_ANSWERS: u64 = 10_000;
@@ -37,88 +36,6 @@ const COUNTED_DOMAINS: u64 = 10_000;
 const COUNTED_FOR: Duration = Duration::from_secs(24 * 3600);
 /// How long a failed check is cached, so that failing name servers are not flooded.
 const FAILURE_TTL: Duration = Duration::from_secs(5);
-
-/// The names admitted by DNS, by registered domain: each of these has a bounded number of places.
-pub(crate) struct CnameNames {
-    names: DashMap<Box<str>, HashSet<DomainName>>,
-}
-
-impl CnameNames {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { names: DashMap::new() })
-    }
-
-    fn forget(&self, name: &DomainName) {
-        let registered = registered_domain(name.as_str());
-        self.names.remove_if_mut(registered, |_, names| {
-            names.remove(name);
-            names.is_empty()
-        });
-    }
-
-    /// Takes a place below a registered domain for a name, if one is left.
-    fn reserve<'a>(&'a self, registered: &str, name: &'a DomainName, places: u32) -> Option<Place<'a>> {
-        let mut names = self.names.entry(registered.into()).or_default();
-        let has_place = names.contains(name);
-        if !has_place && is_full(names.len(), places) {
-            return None;
-        }
-        names.insert(name.clone());
-        Some(Place {
-            names: self,
-            name,
-            kept: has_place,
-        })
-    }
-
-    fn is_full(&self, registered: &str, places: u32) -> bool {
-        self.names.get(registered).is_some_and(|n| is_full(n.len(), places))
-    }
-}
-
-impl Observer for CnameNames {
-    fn stored(&self, record: &DomainRecord) {
-        if record.origin == Origin::Cname {
-            let registered = registered_domain(record.name.as_str());
-            self.names
-                .entry(registered.into())
-                .or_default()
-                .insert(record.name.clone());
-        } else if !self.names.is_empty() {
-            self.forget(&record.name);
-        }
-    }
-
-    fn purged(&self, name: &DomainName) {
-        self.forget(name);
-    }
-}
-
-/// A name's place below its registered domain; freed on drop unless it is kept.
-struct Place<'a> {
-    names: &'a CnameNames,
-    name: &'a DomainName,
-    kept: bool,
-}
-
-impl Place<'_> {
-    /// The name is stored: it has the place until it is purged.
-    fn keep(mut self) {
-        self.kept = true;
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        if !self.kept {
-            self.names.forget(self.name);
-        }
-    }
-}
-
-fn is_full(names: usize, places: u32) -> bool {
-    u32::try_from(names).unwrap_or(u32::MAX) >= places
-}
 
 /// The bounds on checks, and the answers they gave.
 pub(super) struct CnameChecks {

@@ -8,6 +8,7 @@
 
 mod ask;
 mod cname;
+mod cname_names;
 mod network_shares;
 mod rejected;
 
@@ -25,7 +26,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use ask::{Answer, CONCURRENT as CONCURRENT_ASKS};
 pub use ask::{AskSettings, Asker};
-pub(crate) use cname::CnameNames;
+pub(crate) use cname_names::CnameNames;
 pub(crate) use rejected::Rejected;
 pub use rejected::RejectedName;
 

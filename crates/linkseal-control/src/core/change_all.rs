@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linkseal_base::clock::Timestamp;
+use linkseal_domain::ssl::Reason;
 use linkseal_domain::{DomainName, DomainRecord};
 use linkseal_store::{DomainQuery, Pages, StoreError};
 
@@ -19,18 +20,31 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 const ROUNDS: u32 = 30;
 
 impl Core {
-    /// Changes all domains of a query for which `matches` holds; `edit` decides again on the newest
+    /// All domains, for [`Core::change_all`].
+    pub(crate) fn all_pages(&self) -> Pages {
+        Pages::stored(&self.store, PAGE)
+    }
+
+    /// All domains with a reason, for [`Core::change_all`].
+    pub(crate) fn pages_with(&self, reason: Reason) -> Pages {
+        let query = DomainQuery {
+            reason: Some(reason),
+            limit: PAGE,
+            ..DomainQuery::default()
+        };
+        Pages::of(&self.store, query)
+    }
+
+    /// Changes all domains for which `matches` holds; `edit` decides again on the newest
     /// record. `task` names the work in the log. Returns when all are done: spawn it where a broken
-    /// store must not block.
+    /// store must not block. `pages`: the domains to look at.
     pub(crate) async fn change_all(
         self: &Arc<Self>,
         task: &'static str,
-        mut query: DomainQuery,
+        mut pages: Pages,
         matches: impl Fn(&DomainRecord, Timestamp) -> bool,
         mut edit: impl FnMut(&mut Draft) -> Edit<StoreError>,
     ) {
-        query.limit = PAGE;
-        let mut pages = Pages::of(&self.store, query);
         let mut wait = RETRY;
         let mut failed = Vec::new();
         loop {

@@ -1,5 +1,5 @@
-//! The control plane's metrics. Gauges over all domains are snapshots, refreshed before a scrape by
-//! the report room.
+//! The control plane's metrics. Gauges are snapshots, refreshed before a scrape by the report room, which counts
+//! large fleets in the background.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,6 +16,8 @@ use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeV
 pub struct Metrics {
     pub(crate) domains: IntGaugeVec,
     pub(crate) at_risk: IntGauge,
+    /// When `at_risk`, `not_renewed` and `remaining` were counted.
+    pub(crate) counted: IntGauge,
     pub(crate) not_renewed: IntGaugeVec,
     pub(crate) unreadable: IntGauge,
     pub(crate) mass_failure: IntGauge,
@@ -50,6 +52,10 @@ impl Metrics {
         let at_risk = IntGauge::new(
             "linkseal_certificates_at_risk",
             "Certificates in use whose renewal fails, or is overdue or paused close to their expiry.",
+        )?;
+        let counted = IntGauge::new(
+            "linkseal_certificates_counted_timestamp_seconds",
+            "When linkseal_certificates_at_risk, linkseal_certificates_not_renewed and linkseal_certificate_remaining_seconds were counted, in seconds since 1970; 0: not yet. With more than 10000 domains they are counted in the background.",
         )?;
         let not_renewed = IntGaugeVec::new(
             Opts::new(
@@ -137,6 +143,7 @@ impl Metrics {
         for collector in [
             Box::new(domains.clone()) as Box<dyn Collector>,
             Box::new(at_risk.clone()),
+            Box::new(counted.clone()),
             Box::new(not_renewed.clone()),
             Box::new(unreadable.clone()),
             Box::new(mass_failure.clone()),
@@ -174,6 +181,7 @@ impl Metrics {
         Ok(Self {
             domains,
             at_risk,
+            counted,
             not_renewed,
             unreadable,
             mass_failure,

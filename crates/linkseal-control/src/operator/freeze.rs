@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use linkseal_domain::DomainRecord;
 use linkseal_domain::ssl::{Reason, SslEvent};
-use linkseal_store::{DomainQuery, Freeze, StoreError};
+use linkseal_store::{Freeze, StoreError};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -66,8 +66,8 @@ impl Operator {
     }
 
     /// Plans the orders that a freeze, which is over, or `acme.issue = "off"` had stopped: after a start,
-    /// and when a reload turns orders on again.
-    pub(crate) async fn resume_stopped_unless_frozen(self: Arc<Self>) {
+    /// and when a reload turns orders on again. `some_are`: whether any domain may be stopped.
+    pub(crate) async fn resume_stopped_unless_frozen(self: Arc<Self>, some_are: bool) {
         if self.core.settings().issue == Issue::Off {
             return;
         }
@@ -77,7 +77,8 @@ impl Operator {
                 "all orders are frozen; nothing is ordered or renewed (to end it: linkseal api DELETE /v1/issuer/freeze)"
             ),
             // If the store does not say whether orders are frozen, each order finds out.
-            Ok(None) | Err(_) => self.resume_stopped().await,
+            Ok(None) | Err(_) if some_are => self.resume_stopped().await,
+            Ok(None) | Err(_) => {}
         }
     }
 
@@ -98,7 +99,7 @@ impl Operator {
         self.core
             .change_all(
                 "resume domains after a freeze",
-                DomainQuery::default(),
+                self.core.all_pages(),
                 |record, _| is_stopped(record),
                 edit,
             )
@@ -107,7 +108,7 @@ impl Operator {
 }
 
 /// Whether a domain is stopped together with all others, not set aside by an operator.
-fn is_stopped(record: &DomainRecord) -> bool {
+pub(crate) fn is_stopped(record: &DomainRecord) -> bool {
     record.is_wanted() && (record.ssl.stopped || record.ssl.reason == Reason::Paused)
 }
 
@@ -131,10 +132,10 @@ mod tests {
         let operator = bench.control.operator();
         let written = Written::default();
         let _logs = written.capture(LevelFilter::INFO);
-        Arc::clone(operator).resume_stopped_unless_frozen().await;
+        Arc::clone(operator).resume_stopped_unless_frozen(true).await;
         assert_eq!(written.text(), "");
         operator.freeze(NewFreeze::default(), &actor()).await.unwrap();
-        Arc::clone(operator).resume_stopped_unless_frozen().await;
+        Arc::clone(operator).resume_stopped_unless_frozen(true).await;
         let text = written.text();
         assert_eq!(text.matches("all orders are frozen").count(), 1, "{text}");
     }

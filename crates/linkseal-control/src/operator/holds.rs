@@ -6,7 +6,7 @@ use std::sync::Arc;
 use linkseal_base::clock::Timestamp;
 use linkseal_domain::ssl::{Reason, SslEvent};
 use linkseal_domain::{DomainName, DomainRecord};
-use linkseal_store::{DomainQuery, StoreError};
+use linkseal_store::StoreError;
 use serde_json::{Value, json};
 
 use super::{Operator, OperatorError};
@@ -124,10 +124,6 @@ impl Operator {
             Reason::RenewalFailing,
             Reason::Ok,
         ] {
-            let waiting = DomainQuery {
-                reason: Some(reason),
-                ..DomainQuery::default()
-            };
             let edit = |draft: &mut Draft| {
                 if !waits(&draft.record, draft.now()) {
                     return Edit::Nothing;
@@ -136,7 +132,7 @@ impl Operator {
                 Edit::Store
             };
             self.core
-                .change_all("release waiting domains", waiting, &waits, edit)
+                .change_all("release waiting domains", self.core.pages_with(reason), &waits, edit)
                 .await;
         }
     }

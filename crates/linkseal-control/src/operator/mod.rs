@@ -42,6 +42,7 @@ use serde_json::Value;
 pub use edit::MOVED;
 pub use error::OperatorError;
 pub use freeze::NewFreeze;
+pub(crate) use freeze::is_stopped;
 pub use holds::Holds;
 pub use import::Import;
 pub use input::{NewDomain, Patch, Registered};

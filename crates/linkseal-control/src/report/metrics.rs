@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 
 use linkseal_base::clock::Timestamp;
-use linkseal_domain::ssl::{Intent, Reason};
+use linkseal_domain::ssl::Reason;
 use linkseal_store::StoreError;
 
 use super::Report;
-use crate::core::metrics::Snapshot;
 use crate::rules;
 
 impl Report {
@@ -47,24 +46,21 @@ impl Report {
         self.refresh_cas(now).await?;
         let frozen = self.core.frozen().await?.is_some();
         metrics.frozen.set(i64::from(frozen));
-        let (mut at_risk, mut paused, mut retired) = (0, 0, 0);
-        let mut snapshot = Snapshot::default();
-        self.core.registry.for_each(|entry| {
-            at_risk += u64::from(entry.is_at_risk(now));
-            if entry.is_issued(now) {
-                paused += i64::from(entry.intent == Intent::Paused);
-                retired += i64::from(entry.intent == Intent::Retired);
-            }
-            if let Some(left) = entry.not_after.and_then(|end| end.since(now)) {
-                snapshot.add(left.as_secs_f64());
-            }
-        });
-        metrics.remaining.set(snapshot);
-        metrics.not_renewed.with_label_values(&["paused"]).set(paused);
-        metrics.not_renewed.with_label_values(&["retired"]).set(retired);
+        let census = self.census();
+        let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        metrics.counted.set(census.at.map_or(0, Timestamp::as_secs));
+        metrics.at_risk.set(gauge(census.at_risk));
+        metrics
+            .not_renewed
+            .with_label_values(&["paused"])
+            .set(gauge(census.paused));
+        metrics
+            .not_renewed
+            .with_label_values(&["retired"])
+            .set(gauge(census.retired));
+        metrics.remaining.set(census.remaining.clone());
         let unreadable = self.core.store.unreadable().len();
         metrics.unreadable.set(i64::try_from(unreadable).unwrap_or(i64::MAX));
-        metrics.at_risk.set(i64::try_from(at_risk).unwrap_or(i64::MAX));
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use linkseal_base::clock::Timestamp;
 use linkseal_domain::DomainName;
+use linkseal_domain::registry::PARTS;
 use linkseal_domain::ssl::Reason;
 use linkseal_store::{DomainQuery, StoreError};
 use tokio::time::Instant;
@@ -26,6 +27,9 @@ pub const LONGEST: Duration = Duration::from_secs(30);
 /// A name is not taken up again sooner: one that stays due (another node has its lease, the store
 /// refuses the change) must not cause a busy loop.
 const REST: Duration = Duration::from_secs(1);
+/// A search ends after a part of the registry once it has read this many records of certificates about to expire: the
+/// next one goes on there.
+const LOOKED_AT: usize = 4 * MAX_IN_PROGRESS;
 /// Sleep after the store failed.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 
@@ -34,8 +38,10 @@ const STORE_RETRY: Duration = Duration::from_secs(1);
 pub struct Rounds<N = DomainName> {
     /// Names taken up within [`REST`], and when.
     recent: HashMap<N, Instant>,
-    /// When all domains were last searched for certificates about to expire.
+    /// When domains were last searched for certificates about to expire.
     searched: Option<Instant>,
+    /// The part of the registry that the next search begins with.
+    part: usize,
 }
 
 impl<N> Default for Rounds<N> {
@@ -43,6 +49,7 @@ impl<N> Default for Rounds<N> {
         Self {
             recent: HashMap::new(),
             searched: None,
+            part: 0,
         }
     }
 }
@@ -165,24 +172,34 @@ impl Schedule {
             return Ok(());
         }
         let now = self.core.clock.now();
-        let mut names = Vec::new();
-        self.core.registry.for_each(|entry| {
-            if entry.is_at_risk(now) && !self.is_in_progress(&entry.name) {
-                names.push(entry.name.clone());
+        let mut looked_at = 0;
+        for _ in 0..PARTS {
+            let mut names = Vec::new();
+            self.core.registry.for_each_of(rounds.part, |entry| {
+                if entry.is_at_risk(now) && !self.is_in_progress(&entry.name) {
+                    names.push(entry.name.clone());
+                }
+            });
+            for name in names {
+                if self.in_progress_len() >= 2 * MAX_IN_PROGRESS {
+                    // The next search begins with the same part.
+                    return Ok(());
+                }
+                looked_at += 1;
+                let due = match self.core.store.domain(&name).await {
+                    // One unreadable record stops one domain.
+                    Err(StoreError::Unreadable { .. }) => None,
+                    record => record?.and_then(|r| r.next_due()),
+                };
+                if due.is_some_and(|at| at <= now) {
+                    self.take_up(name, Priority::Bulk);
+                }
             }
-        });
-        for name in names {
-            if self.in_progress_len() >= 2 * MAX_IN_PROGRESS {
+            rounds.part = (rounds.part + 1) % PARTS;
+            if looked_at >= LOOKED_AT {
                 break;
             }
-            let due = match self.core.store.domain(&name).await {
-                // One unreadable record stops one domain.
-                Err(StoreError::Unreadable { .. }) => None,
-                record => record?.and_then(|r| r.next_due()),
-            };
-            if due.is_some_and(|at| at <= now) {
-                self.take_up(name, Priority::Bulk);
-            }
+            tokio::task::yield_now().await;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Watches the system's clock. After it was set, times stored before may lie far in the future: all
 //! records are searched, and times beyond what their rules allow count as reached. The same happens
-//! after a start, because the clock may have been set meanwhile, and at intervals, because the clocks of
-//! other nodes may be wrong.
+//! after a start, because the clock may have been set meanwhile (the loader looks at all records anyway, and
+//! says whether it is necessary), and at intervals, because the clocks of other nodes may be wrong.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,6 @@ use std::time::Duration;
 use linkseal_base::clock::{Timestamp, WOBBLE};
 use linkseal_domain::DomainRecord;
 use linkseal_domain::ssl::SslEvent;
-use linkseal_store::DomainQuery;
 
 use crate::core::{Core, Draft, Edit};
 use crate::operator::Operator;
@@ -23,7 +22,7 @@ const SEARCH_INTERVAL: Duration = Duration::from_secs(6 * 3600);
 pub(crate) async fn watch(core: Arc<Core>, operator: Arc<Operator>) {
     let clock = &core.clock;
     let mut seen = (clock.now(), clock.uptime());
-    let mut due = Duration::ZERO;
+    let mut due = clock.uptime() + SEARCH_INTERVAL;
     loop {
         if seen.1 >= due {
             bring_all_within_reach(&core).await;
@@ -57,7 +56,7 @@ fn set_by((wall, steady): (Timestamp, Duration), (wall_now, steady_now): (Timest
     if by.saturating_abs() > ms(WOBBLE) { by } else { 0 }
 }
 
-async fn bring_all_within_reach(core: &Arc<Core>) {
+pub(super) async fn bring_all_within_reach(core: &Arc<Core>) {
     let mut found = 0u64;
     let edit = |draft: &mut Draft| {
         if !draft.record.ssl.is_beyond_reach(draft.now()) {
@@ -72,7 +71,7 @@ async fn bring_all_within_reach(core: &Arc<Core>) {
     let is_beyond = |record: &DomainRecord, now| record.ssl.is_beyond_reach(now);
     core.change_all(
         "bring stored times within their bounds",
-        DomainQuery::default(),
+        core.all_pages(),
         is_beyond,
         edit,
     )

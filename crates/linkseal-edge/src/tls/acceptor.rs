@@ -305,7 +305,7 @@ impl Acceptor {
 }
 
 fn has_certificate(entry: &Entry, now: Timestamp) -> bool {
-    entry.not_after.is_some_and(|t| t > now)
+    entry.not_after().is_some_and(|t| t > now)
 }
 
 /// Resolves when the client has closed or reset. It sends nothing after its ClientHello; if it does (early

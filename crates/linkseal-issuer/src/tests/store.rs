@@ -12,8 +12,8 @@ use linkseal_link::Slug;
 use linkseal_store::{
     AuditEntry, BudgetAnswer, BudgetStore, BudgetTake, CaAccount, CaStore, CaTrouble, Change, Count, Creation,
     DomainQuery, DomainStore, Fence, Freeze, HistoryStore, LeaseStore, LinkStore, OrderRecord, OrderStore, OutboxEvent,
-    OutboxStore, RedirectQuery, RenewalDay, SecretStore, Store, StoreError, StoredCertificate, StoredKill,
-    StoredRedirect, TicketKeyRow, TimelineEntry, Transition,
+    OutboxStore, Position, RedirectQuery, RenewalDay, SecretStore, Store, StoreError, Stored, StoredCertificate,
+    StoredKill, StoredRedirect, TicketKeyRow, TimelineEntry, Transition,
 };
 use parking_lot::Mutex;
 
@@ -54,6 +54,9 @@ impl DomainStore for MemoryStore {
         Vec::new()
     }
     async fn list(&self, _: &DomainQuery) -> Result<Vec<DomainRecord>, StoreError> {
+        unused()
+    }
+    async fn stored(&self, _: Option<Position>, _: usize) -> Result<Stored, StoreError> {
         unused()
     }
     async fn counts(&self, _: Option<&str>) -> Result<Vec<Count>, StoreError> {

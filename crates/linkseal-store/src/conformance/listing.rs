@@ -3,7 +3,7 @@
 use linkseal_domain::ssl::{Reason, State};
 
 use super::{add, audit, name, to};
-use crate::{Count, DomainQuery, SharedStore, Transition};
+use crate::{Count, DomainQuery, Pages, SharedStore, Transition};
 
 pub(crate) async fn pages_follow_the_names(store: SharedStore) {
     for n in (0..25).rev() {
@@ -26,6 +26,32 @@ pub(crate) async fn pages_follow_the_names(store: SharedStore) {
         store.list(&DomainQuery::default()).await.unwrap().is_empty(),
         "a limit of 0 is no page"
     );
+}
+
+pub(crate) async fn all_domains_are_read_as_they_are_stored(store: SharedStore) {
+    for n in (0..25).rev() {
+        add(&store, &format!("d{n:02}.example"), "acme", Reason::Queued).await;
+    }
+    let mut seen = Vec::new();
+    let mut pages = Pages::stored(&store, 10);
+    while let Some(page) = pages.next().await.unwrap() {
+        assert!((1..=10).contains(&page.len()));
+        // One that is read already is purged, and one is added: neither hides nor repeats another.
+        if seen.is_empty() {
+            let first = &page[0].name;
+            store.purge(first, None, audit("purge", first.as_str())).await.unwrap();
+            add(&store, "late.example", "acme", Reason::Queued).await;
+        }
+        for record in page {
+            let stored = store.domain(&record.name).await.unwrap();
+            assert!(stored.is_none_or(|stored| stored == record));
+            seen.push(record.name.to_string());
+        }
+    }
+    seen.sort();
+    let all = (0..25).map(|n| format!("d{n:02}.example"));
+    let wanted: Vec<String> = all.chain(["late.example".to_owned()]).collect();
+    assert_eq!(seen, wanted);
 }
 
 pub(crate) async fn filters_combine(store: SharedStore) {

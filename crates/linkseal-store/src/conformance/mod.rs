@@ -38,6 +38,7 @@ macro_rules! conformance_suite {
             domains: a_domain_that_is_added_again_is_a_new_one,
             domains: due_domains_come_in_order,
             listing: pages_follow_the_names,
+            listing: all_domains_are_read_as_they_are_stored,
             listing: filters_combine,
             listing: a_prefix_matches_its_names_only,
             listing: counts_follow_every_change,

@@ -14,8 +14,8 @@ use super::*;
 use crate::{
     AuditEntry, BudgetAnswer, BudgetStore, BudgetTake, CaAccount, CaStore, CaTrouble, Change, Count, Creation,
     DomainQuery, DomainStore, Fence, Freeze, HistoryStore, LeaseStore, LinkStore, OrderRecord, OrderStore, OutboxEvent,
-    OutboxStore, RedirectQuery, RenewalDay, SecretStore, Store, StoreError, StoredCertificate, StoredKill,
-    StoredRedirect, TicketKeyRow, TimelineEntry, Transition,
+    OutboxStore, Position, RedirectQuery, RenewalDay, SecretStore, Store, StoreError, Stored, StoredCertificate,
+    StoredKill, StoredRedirect, TicketKeyRow, TimelineEntry, Transition,
 };
 
 #[async_trait]
@@ -59,6 +59,12 @@ impl DomainStore for SqliteStore {
     async fn list(&self, query: &DomainQuery) -> Result<Vec<DomainRecord>, StoreError> {
         let (query, unreadable) = (query.clone(), Arc::clone(&self.unreadable));
         self.read("list", move |db| domains::list(db, &query, &unreadable))
+            .await
+    }
+
+    async fn stored(&self, after: Option<Position>, limit: usize) -> Result<Stored, StoreError> {
+        let unreadable = Arc::clone(&self.unreadable);
+        self.read("stored", move |db| domains::stored(db, after, limit, &unreadable))
             .await
     }
 

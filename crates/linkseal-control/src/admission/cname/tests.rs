@@ -1,4 +1,5 @@
 use super::*;
+use crate::core::Observer;
 use crate::tests::Bench;
 
 fn name(text: &str) -> DomainName {
@@ -48,9 +49,9 @@ fn the_names_of_one_registered_domain_are_bounded_and_free_their_places() {
     names.stored(&record);
     names.reserve(registered, &c, 2).expect("a place is left").keep();
     for gone in [&b, &c] {
-        names.forget(gone);
+        names.purged(gone);
     }
-    assert!(names.names.is_empty());
+    assert!(names.is_empty());
 }
 
 #[test]
@@ -84,7 +85,7 @@ async fn a_handshake_cancelled_while_its_name_is_stored_leaves_no_place_without_
     };
     let bench = Bench::with_cname(Some(only.clone())).await;
     let (admission, a, b) = (&bench.control.admission, name("a.shop.example"), name("b.shop.example"));
-    let places = &admission.cname_names.names;
+    let places = &admission.cname_names;
     {
         let mut handshake = Box::pin(admission.admit_by_cname(&a, from(1), &only));
         while places.is_empty() {
@@ -110,7 +111,7 @@ async fn a_handshake_cancelled_while_its_name_is_stored_leaves_no_place_without_
         "the place is taken"
     );
     // A name that cannot be stored frees its place.
-    admission.cname_names.forget(&a);
+    admission.cname_names.purged(&a);
     bench.store.purge(&a, None, bench.audit("purge", &a)).await.unwrap();
     bench.break_store();
     assert!(matches!(

@@ -112,6 +112,18 @@ async fn a_hundred_thousand_domains_are_listed_by_index() {
         );
     }
 
+    let sql = domains::STORED;
+    let plan = store.read("test", move |db| {
+        let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+        let rows = statement.raw_query().mapped(|row| row.get::<_, String>(3));
+        Ok(rows.collect::<Result<Vec<_>, _>>()?.join("; "))
+    });
+    let plan = plan.await.unwrap();
+    assert_eq!(
+        plan, "SEARCH domains USING INTEGER PRIMARY KEY (rowid>?)",
+        "as it lies in the file"
+    );
+
     let page = DomainQuery {
         limit: 100,
         ..DomainQuery::default()

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use super::{open, place};
 use crate::conformance::{NOW, add, audit, name, to};
-use crate::{DomainQuery, RedirectQuery, StoreError};
+use crate::{DomainQuery, Pages, RedirectQuery, StoreError};
 
 #[tokio::test]
 async fn an_unreadable_record_affects_its_own_domain_only() {
@@ -40,6 +40,16 @@ async fn an_unreadable_record_affects_its_own_domain_only() {
         names,
         ["d.example", "e.example"],
         "a page is full although some are skipped"
+    );
+    let mut pages = Pages::stored(&store, 2);
+    let mut names = Vec::new();
+    while let Some(page) = pages.next().await.unwrap() {
+        names.extend(page.into_iter().map(|record| record.name));
+    }
+    assert_eq!(
+        names,
+        [name("d.example"), name("e.example")],
+        "a page without any is no end"
     );
     let unreadable = store.unreadable();
     assert_eq!(unreadable.len(), 3);
