@@ -59,8 +59,13 @@ const BLOCKING_SHUTDOWN: Duration = Duration::from_millis(500);
 
 /// Runs the command that this process's arguments name, and returns its exit status.
 pub fn run() -> ExitCode {
-    // As many workers as cores.
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // As many workers as cores; the data plane has threads of its own, which go first.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("control")
+        .on_thread_start(app::background::lower_priority)
+        .build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("linkseal: cannot start the async runtime: {error}");

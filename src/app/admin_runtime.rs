@@ -6,6 +6,8 @@ use std::io;
 use linkseal_base::shutdown::Tasks;
 use tokio::runtime::{Builder, Runtime};
 
+use super::background::lower_priority;
+
 /// Two, so that one large answer does not hold up the others.
 const WORKERS: usize = 2;
 /// Threads for blocking work; more of it queues.
@@ -20,6 +22,7 @@ impl AdminRuntime {
             .worker_threads(WORKERS)
             .max_blocking_threads(BLOCKING)
             .thread_name("admin")
+            .on_thread_start(lower_priority)
             .enable_all()
             .build()?;
         Ok(Self(Some(runtime)))

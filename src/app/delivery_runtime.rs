@@ -6,6 +6,8 @@ use std::io;
 use linkseal_base::shutdown::Tasks;
 use tokio::runtime::{Builder, Runtime};
 
+use super::background::lower_priority;
+
 /// A worker awaits receivers and timers only. Files are read and written on further threads, as many as
 /// there are sinks whose disk keeps them waiting.
 const WORKERS: usize = 1;
@@ -18,6 +20,7 @@ impl DeliveryRuntime {
         let runtime = Builder::new_multi_thread()
             .worker_threads(WORKERS)
             .thread_name("delivery")
+            .on_thread_start(lower_priority)
             .enable_all()
             .build()?;
         Ok(Self(Some(runtime)))

@@ -14,6 +14,7 @@
 //! | `demo`, `doctor` | an edge with its own CA on loopback; the checks before a start |
 
 mod admin_runtime;
+pub(crate) mod background;
 mod clients;
 mod delivery_runtime;
 #[cfg(feature = "devca")]
@@ -256,6 +257,8 @@ impl App {
         let draining = Arc::new(AtomicBool::new(false));
         let http_metrics = http::Metrics::register(registry)?;
         let upstreams = wiring::upstreams(&config, &Default::default(), &http_metrics, &all_tasks)?;
+        let memory_used = Arc::default();
+        background::watch_memory(Arc::clone(&memory_used), &tasks);
         let newcomers = descriptors::newcomers(descriptors::allowed());
         let limits = Limits::with_newcomers(wiring::connections(&config), newcomers);
         let context = Arc::new(http::Context {
@@ -275,6 +278,7 @@ impl App {
             timeouts: Arc::default(),
             brief: http::BRIEF,
             connections: limits.clone(),
+            memory_used: Arc::clone(&memory_used),
         });
         let acceptor = Acceptor::new(
             tls::acceptor::Parts {

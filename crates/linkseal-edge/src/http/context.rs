@@ -1,7 +1,7 @@
 //! What answering needs: snapshots that the control plane fills, and the journal.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU8};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -51,6 +51,9 @@ pub struct Context {
     pub brief: Duration,
     /// For the fullness, on which idle time-outs depend.
     pub connections: crate::limits::Limits,
+    /// The share of memory in use, in percent: when it is short, idle HTTP/2 connections, which keep their
+    /// buffers, are closed sooner.
+    pub memory_used: Arc<AtomicU8>,
 }
 
 /// What a reload replaces, as one snapshot.

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 use super::activity::Activity;
@@ -29,9 +30,15 @@ impl Session {
         self.connection.presence.is_brief()
     }
 
-    /// How close connections are to their bound, in percent.
+    /// How close the edge is to what it has room for, in percent; from 90 on, idle connections have less
+    /// time. HTTP/1.1 connections that are idle need little memory.
     pub(super) fn fullness(&self) -> u8 {
-        self.context.connections.fullness()
+        let connections = self.context.connections.fullness();
+        if self.connection.is_h2() {
+            connections.max(self.context.memory_used.load(Ordering::Relaxed))
+        } else {
+            connections
+        }
     }
 
     /// Room to wait for the body of a request. `None`: too many requests wait, of all clients, of this

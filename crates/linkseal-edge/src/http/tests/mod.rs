@@ -9,6 +9,7 @@ mod inspecting;
 mod links;
 mod plain;
 mod redirects;
+mod resting;
 mod upstream;
 mod verdicts;
 
@@ -177,6 +178,7 @@ impl Edge {
             lookups: Turns::new(16),
             bodies: FairRoom::new(256, 64),
             connections: crate::limits::Limits::new(10_000),
+            memory_used: Arc::default(),
             kills: KillSwitches::new(),
             clock,
             metrics: Metrics::register(&metrics).unwrap(),
