@@ -36,8 +36,8 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             tick: Duration::from_secs(5),
-            // Longer than between the images of one message.
-            settle: Duration::from_millis(500),
+            // Longer than between most images of one message; what it costs is a microsecond per rest.
+            settle: Duration::from_millis(100),
             // Enough for a handshake and a request of one packet on a train's network.
             headers: Duration::from_secs(15),
             // More than the 60 s after which common balancers and mail proxies close idle connections
