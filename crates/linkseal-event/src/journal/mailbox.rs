@@ -68,6 +68,8 @@ impl Mailbox {
         }
         if let Message::Events(submitted) = &message
             && !submitted.batch.kept
+            // It is not written, and so never answered.
+            && !submitted.events.metas.is_empty()
         {
             state.forget_answered();
             state.unanswered.push_back(Unanswered {
@@ -173,5 +175,47 @@ impl Message {
             Self::After(_, events) => events.bodies.len(),
             Self::Rotate | Self::Repeating | Self::Close => 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::IntCounter;
+
+    use super::*;
+    use crate::event_type::EventType;
+    use crate::journal::batch::Room;
+    use crate::journal::losses::Losses;
+    use crate::journal::queue::Queue;
+
+    #[test]
+    fn answered_and_empty_batches_are_forgotten() {
+        let losses = Losses::new(IntCounter::new("lost", "lost").unwrap(), String::new());
+        let queue = Arc::new(Queue::new(losses));
+        let mailbox = Mailbox::default();
+        let send = |events: EncodedEvents| {
+            let batch = Arc::new(Batch::new(Arc::clone(&queue), 0, false, Room::NONE));
+            let submitted = SubmittedBatch {
+                batch: Arc::clone(&batch),
+                events,
+            };
+            assert!(mailbox.send(Message::Events(submitted)).is_ok());
+            batch
+        };
+        let one = || {
+            let mut events = EncodedEvents::default();
+            assert!(events.push(uuid::Uuid::nil(), EventType::Open, None, |out| out.push(b'}')));
+            events
+        };
+        let unanswered = || mailbox.state.lock().unanswered.len();
+        // An event that is too large leaves its batch empty.
+        send(EncodedEvents::default());
+        assert_eq!(unanswered(), 0);
+        let (first, second) = (send(one()), send(one()));
+        assert_eq!(unanswered(), 2);
+        first.written();
+        second.written();
+        send(one());
+        assert_eq!(unanswered(), 1);
     }
 }
