@@ -183,7 +183,7 @@ async fn sink_cursors_on_a_disk_that_never_syncs_delay_nothing() {
     stalled.disk.stall_syncs();
     let longest = stalled.check_bystanders_during_clicks().await;
     assert!(longest < FIRST_CLICKS, "{longest:?}");
-    stalled.disk.until_stalled("tokio").await;
+    stalled.disk.until_stalled("delivery").await;
     stalled.check_bystanders_during_clicks().await;
     stalled.check_issuance("links.new.test").await;
     // Stalled operations continue where they were.
