@@ -111,6 +111,9 @@ fn domains(dir: &Path, count: i64) -> anyhow::Result<()> {
         [before + count + 1],
     )?;
     db.execute_batch("COMMIT")?;
+    drop(db);
+    // Otherwise the first commit of the start that is measured would write all of it to the disk.
+    std::fs::File::open(&file)?.sync_all()?;
     Ok(())
 }
 
@@ -132,7 +135,8 @@ fn issued(name: DomainName, now: Timestamp, renew_at: Timestamp) -> DomainRecord
         ca: "https://acme-v02.api.letsencrypt.org/directory".to_owned(),
         ari_id: Some("rkie3IcdRKBv2qLlYHQEeMKcAIA.BRKl_LbR58THtdWwjw1rPppB".to_owned()),
         renew_at,
-        ari_check_at: Some(renew_at),
+        // The CA is asked for nothing meanwhile.
+        ari_check_at: None,
     });
     record.dns.checked = Some(now);
     record.dns.https = true;

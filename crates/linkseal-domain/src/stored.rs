@@ -1,4 +1,4 @@
-//! Reads stored values that a newer version may have written.
+//! Reads stored values that a newer version may have written, and leaves out what need not be stored.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -15,4 +15,9 @@ where
     T: serde::de::DeserializeOwned + Default,
 {
     known(d).map(Option::unwrap_or_default)
+}
+
+/// Whether a value is what its absence means.
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }

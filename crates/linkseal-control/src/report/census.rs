@@ -19,6 +19,8 @@ use crate::core::metrics::Snapshot;
 const AT_ONCE: usize = 10_000;
 /// Shortest wait between two counts in the background.
 const INTERVAL: Duration = Duration::from_secs(15);
+/// How often it is checked whether all domains are loaded: before that, nothing is counted.
+const LOADING: Duration = Duration::from_secs(1);
 /// A wait is at least this many times as long as the count before it, so that counting takes at most two percent
 /// of one core, however many domains there are.
 const SHARE: u32 = 50;
@@ -104,6 +106,10 @@ impl Report {
     pub(crate) async fn count_domains(self: Arc<Self>) {
         let (clock, registry) = (&self.core.clock, &self.core.registry);
         loop {
+            if !registry.is_loaded() {
+                clock.sleep(LOADING).await;
+                continue;
+            }
             let begun = clock.uptime();
             if registry.len() > self.counted.at_once {
                 self.counted.count(registry, clock.now()).await;

@@ -41,7 +41,7 @@ struct Found {
 impl Found {
     fn note(&mut self, record: &DomainRecord, now: Timestamp) {
         self.stopped |= is_stopped(record);
-        self.beyond_reach |= record.ssl.is_beyond_reach(now);
+        self.beyond_reach = self.beyond_reach || record.ssl.is_beyond_reach(now);
     }
 }
 
@@ -65,6 +65,15 @@ impl Loader {
     }
 
     async fn load_all(&self, found: &mut Found) -> Result<(), StoreError> {
+        let stored = self
+            .core
+            .store
+            .counts(None)
+            .await?
+            .iter()
+            .map(|c| c.domains)
+            .sum::<u64>();
+        self.core.registry.reserve(usize::try_from(stored).unwrap_or_default());
         let mut pages = Pages::stored(&self.core.store, PAGE);
         while let Some(page) = pages.next().await? {
             let now = self.core.clock.now();

@@ -9,15 +9,14 @@ use crate::record::DomainRecord;
 use crate::ssl::{CertificateInfo, Intent, Reason, State};
 
 /// What the data plane needs to know about one domain. Small: there may be ten million. With its counts of
-/// references it fills an allocation of 80 bytes; the name is another one.
+/// references it fills one cache line; the name is in another one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     pub name: DomainName,
-    /// `None`: the name itself.
-    tenant: Option<Box<str>>,
     /// Which version of the record it was made from.
     pub(super) version: u64,
-    extra: Option<Box<Extra>>,
+    /// `None`: the tenant is the name itself, and there are no [`Extra`] settings.
+    own: Option<Box<Own>>,
     /// End of the certificate's validity.
     not_after: Moment,
     /// From when on the certificate is at risk: its renewal fails, or is overdue, even if because of a
@@ -30,6 +29,14 @@ pub struct Entry {
     pub http_while_pending: bool,
     /// Whether https links to it work as long as the certificate is valid.
     https_works: bool,
+}
+
+/// Settings that many domains do not have.
+#[derive(Clone, Debug, PartialEq)]
+struct Own {
+    /// `None`: the name itself.
+    tenant: Option<Box<str>>,
+    extra: Option<Box<Extra>>,
 }
 
 /// Settings that few domains have.
@@ -54,11 +61,14 @@ impl Entry {
             hsts: record.hsts.and_then(|h| HeaderValue::try_from(h.value()).ok()),
             stand_in_until: record.ssl.facts.stand_in_until,
         };
+        let own = Own {
+            tenant: (record.tenant != record.name.as_str()).then(|| record.tenant.as_str().into()),
+            extra: (extra != Extra::default()).then(|| Box::new(extra)),
+        };
         Self {
             name: record.name.clone(),
-            tenant: (record.tenant != record.name.as_str()).then(|| record.tenant.as_str().into()),
             version: record.version,
-            extra: (extra != Extra::default()).then(|| Box::new(extra)),
+            own: (own.tenant.is_some() || own.extra.is_some()).then(|| Box::new(own)),
             not_after: Moment::of(record.ssl.certificate.as_ref().map(|c| c.not_after)),
             at_risk_from: Moment::of(at_risk_from(record)),
             reason: record.ssl.reason,
@@ -80,32 +90,33 @@ impl Entry {
 
     /// The tenant whose links are served here.
     pub fn tenant(&self) -> &str {
-        self.tenant.as_deref().unwrap_or(self.name.as_str())
+        let own = self.own.as_deref().and_then(|own| own.tenant.as_deref());
+        own.unwrap_or(self.name.as_str())
     }
 
     /// Earlier tenants whose links still verify.
     pub fn former_tenants(&self) -> &[String] {
-        self.extra.as_deref().map_or(&[], |e| &e.former_tenants)
+        self.extra().map_or(&[], |e| &e.former_tenants)
     }
 
     /// Where a broken click link of this domain redirects to. `None`: as configured for all domains.
     pub fn fallback_url(&self) -> Option<&str> {
-        self.extra.as_deref()?.fallback_url.as_deref()
+        self.extra()?.fallback_url.as_deref()
     }
 
     /// `apple-app-site-association`, as JSON.
     pub fn apple_app_site_association(&self) -> Option<Bytes> {
-        self.extra.as_deref()?.apple.clone()
+        self.extra()?.apple.clone()
     }
 
     /// `assetlinks.json`.
     pub fn asset_links(&self) -> Option<Bytes> {
-        self.extra.as_deref()?.android.clone()
+        self.extra()?.android.clone()
     }
 
     /// The value of `Strict-Transport-Security`.
     pub fn hsts(&self) -> Option<&HeaderValue> {
-        self.extra.as_deref()?.hsts.as_ref()
+        self.extra()?.hsts.as_ref()
     }
 
     /// [`DomainRecord::https_ready`].
@@ -116,7 +127,7 @@ impl Entry {
     /// Whether handshakes get the stand-in certificate, which serves challenges only: an order is open,
     /// there is no certificate, and the challenge arrives through a proxy that may connect to port 443.
     pub fn has_stand_in(&self, now: Timestamp) -> bool {
-        let until = self.extra.as_deref().and_then(|e| e.stand_in_until);
+        let until = self.extra().and_then(|e| e.stand_in_until);
         until.is_some_and(|t| t > now) && self.intent != Intent::Retired && !self.has_certificate(now)
     }
 
@@ -125,20 +136,24 @@ impl Entry {
         self.reason.state() == State::Issued && self.has_certificate(now)
     }
 
+    fn extra(&self) -> Option<&Extra> {
+        self.own.as_deref()?.extra.as_deref()
+    }
+
     fn has_certificate(&self, now: Timestamp) -> bool {
         self.not_after().is_some_and(|end| end > now)
     }
 }
 
-/// A time in four bytes instead of sixteen: whole seconds since 1970, rounded up, until 2106. 0 is no time.
+/// A time in four bytes instead of sixteen: whole seconds since 1970, rounded down, until 2106. 0 is no
+/// time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Moment(u32);
 
 impl Moment {
     fn of(at: Option<Timestamp>) -> Self {
         // A time outside the range counts as its nearest one: as long past, or as far ahead.
-        let secs = |at: Timestamp| at.as_millis().saturating_add(999).div_euclid(1000);
-        Self(at.map_or(0, |at| u32::try_from(secs(at).max(1)).unwrap_or(u32::MAX)))
+        Self(at.map_or(0, |at| u32::try_from(at.as_secs().max(1)).unwrap_or(u32::MAX)))
     }
 
     fn get(self) -> Option<Timestamp> {
@@ -180,7 +195,11 @@ mod tests {
         }
         assert_eq!(Moment::of(None).get(), None);
         let end = |ms| Moment::of(Some(Timestamp::from_millis(ms))).get();
-        assert_eq!(end(1_500), Some(Timestamp::from_secs(2)), "not before its time");
+        assert_eq!(
+            end(1_500),
+            Some(Timestamp::from_secs(1)),
+            "no certificate is valid for longer"
+        );
         assert_eq!(end(-1), Some(Timestamp::from_secs(1)), "long past, but a time");
         assert_eq!(end(i64::MAX), Some(Timestamp::from_secs(u32::MAX.into())), "2106");
     }

@@ -36,6 +36,8 @@ struct Inner {
     domains: Table,
     /// The version up to which a name was removed.
     gone: Cache<DomainName, u64>,
+    /// Whether a name was ever removed: until then, none is looked up in `gone`.
+    removed: AtomicBool,
     loaded: AtomicBool,
 }
 
@@ -44,6 +46,7 @@ impl Default for Inner {
         Self {
             domains: Table::new(),
             gone: Cache::builder().max_capacity(GONE_KEPT).time_to_live(GONE_FOR).build(),
+            removed: AtomicBool::new(false),
             loaded: AtomicBool::new(false),
         }
     }
@@ -51,7 +54,7 @@ impl Default for Inner {
 
 impl Inner {
     fn is_gone(&self, entry: &Entry) -> bool {
-        self.gone.get(&entry.name).is_some_and(|gone| entry.version <= gone)
+        self.removed.load(Ordering::Acquire) && self.gone.get(&entry.name).is_some_and(|gone| entry.version <= gone)
     }
 }
 
@@ -59,6 +62,11 @@ impl Registry {
     /// An empty registry that has not been loaded.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Makes room for this many domains, so that adding them does not make look-ups wait.
+    pub fn reserve(&self, domains: usize) {
+        self.inner.domains.reserve(domains);
     }
 
     /// The entry of a name in lower-case ASCII.
@@ -103,6 +111,7 @@ impl Registry {
     pub fn remove(&self, name: &DomainName, version: u64) {
         // First, so that an entry added after this line is checked against it, and one added before is
         // removed below.
+        self.inner.removed.store(true, Ordering::Release);
         self.inner.gone.insert(name.clone(), version);
         self.inner.domains.remove_if(name, |entry| entry.version <= version);
     }

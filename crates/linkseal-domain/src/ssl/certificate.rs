@@ -21,7 +21,7 @@ pub struct CertificateInfo {
     /// End of its validity.
     pub not_after: Timestamp,
     /// When it was obtained: CAs backdate `not_before`. Earlier versions did not record it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub obtained: Option<Timestamp>,
     /// The issuer's common name, else its whole distinguished name.
     pub issuer: String,
@@ -32,12 +32,12 @@ pub struct CertificateInfo {
     /// The directory URL of the CA that issued it.
     pub ca: String,
     /// The ARI identifier (RFC 9773 §4.1); `None` if the certificate lacks the extensions for it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ari_id: Option<String>,
     /// When its renewal is due.
     pub renew_at: Timestamp,
     /// When to ask the CA for renewal information again; `None` if it offers none.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ari_check_at: Option<Timestamp>,
 }
 

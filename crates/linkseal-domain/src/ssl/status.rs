@@ -31,78 +31,78 @@ pub struct SslStatus {
     /// Since when the reason holds.
     pub since: Timestamp,
     /// The newest certificate, expired or not.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<CertificateInfo>,
     /// Failed attempts in a row.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "stored::is_default")]
     pub attempts: u32,
     /// Failed attempts since the last certificate that are not the domain's fault: they lengthen
     /// the back-off but never make linkseal give up.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "stored::is_default")]
     pub setbacks: u32,
     /// DNS checks in a row that found DNS wrong; lengthens the interval between checks.
-    #[serde(default, rename = "looks")]
+    #[serde(default, rename = "looks", skip_serializing_if = "stored::is_default")]
     pub wrong_checks: u32,
     /// The next order or DNS check.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_attempt: Option<Timestamp>,
     /// When `next_attempt` was set; shows that the clock was ahead then.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planned: Option<Timestamp>,
     /// Whether `next_attempt` is the slot reserved in the wait queue for a limit of the CA.
-    #[serde(default, rename = "in_line")]
+    #[serde(default, rename = "in_line", skip_serializing_if = "stored::is_default")]
     pub in_queue: bool,
     /// The slot reserved in the wait queue for a limit of the CA, even while the domain waits for
     /// something else.
-    #[serde(default, rename = "turn")]
+    #[serde(default, rename = "turn", skip_serializing_if = "Option::is_none")]
     pub slot: Option<Slot>,
     /// Whether operators postponed `next_attempt` for all domains, by a freeze or by
     /// `acme.issue = "off"`. It is due as soon as orders resume.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "stored::is_default")]
     pub stopped: bool,
     /// The time before which the CA accepts no order for the name.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
     /// When the back-off after the last failure ends. Kept while `next_attempt` is a DNS check.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<Timestamp>,
     /// When a queued order is expected to be done.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eta: Option<Timestamp>,
     /// The last failure as the CA reported it; cleared by a success.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<LastError>,
     /// Whether the mass-failure guard suppressed the last failure: the error is kept, but nothing
     /// is concluded from it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "stored::is_default")]
     pub doubted: bool,
     #[serde(default)]
     pub facts: Facts,
     /// The last failed authorizations, oldest first: CAs limit them per name and hour.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<Timestamp>,
     /// Whether the CA wants the certificate replaced now, because it is about to revoke it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "stored::is_default")]
     pub hurry: bool,
     /// CAs that refuse the name whatever its owner changes.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refusals: Vec<CaRefusals>,
     /// The next DNS check of a domain for which nothing is to be ordered.
-    #[serde(default, rename = "look_at")]
+    #[serde(default, rename = "look_at", skip_serializing_if = "Option::is_none")]
     pub next_check: Option<Timestamp>,
     /// Since when every check found that the name does not point here, or that its zone does not
     /// answer.
-    #[serde(default, alias = "astray_since")]
+    #[serde(default, alias = "astray_since", skip_serializing_if = "Option::is_none")]
     pub misdirected_since: Option<Timestamp>,
     /// Whether [`crate::LifecycleEvent::Expiring`] was reported for this certificate.
-    #[serde(default, rename = "told_expiring")]
+    #[serde(default, rename = "told_expiring", skip_serializing_if = "stored::is_default")]
     pub expiring_reported: bool,
     /// When the renewal was due before an operator asked for an immediate replacement.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaced_by_hand: Option<Timestamp>,
     /// Whether the CA's renewal information brought the previous certificate's renewal forward into
     /// the first third of its life. That happens once, not for every successor.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "stored::is_default")]
     pub brought_forward: bool,
 }
 
@@ -130,27 +130,35 @@ pub struct CaRefusals {
 #[serde(default)]
 pub struct Facts {
     /// What DNS holds instead of the expected record.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub found: Option<String>,
     /// The CDN whose proxy is in front of the name.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
     /// Where the record that has to change is published: the deciding CAA record or a stray AAAA.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// The zone whose servers fail.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
     /// How they fail.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// The CA in use, by host name.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
     /// What kind of failure the last attempt met.
-    #[serde(deserialize_with = "stored::known")]
+    #[serde(deserialize_with = "stored::known", skip_serializing_if = "Option::is_none")]
     pub cause: Option<FailureKind>,
     /// The last attempt to fetch the challenge's URL from this edge.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub preflight: Option<Preflight>,
     /// Until when handshakes may be answered with the stand-in certificate, which serves
     /// challenges only.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub stand_in_until: Option<Timestamp>,
     /// Whether the last DNS check failed on our side or was suppressed by the mass-failure guard.
-    #[serde(rename = "not_seen")]
+    #[serde(rename = "not_seen", skip_serializing_if = "stored::is_default")]
     pub unverified: bool,
 }
 
@@ -170,10 +178,10 @@ impl Facts {
 pub struct Preflight {
     pub at: Timestamp,
     /// The CDN whose proxy the request passed through, if one was recognized.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub through: Option<String>,
     /// What came back instead of this fleet's answer; `None` if the challenge arrived.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub miss: Option<String>,
 }
 

@@ -64,7 +64,7 @@ impl DomainStore for SqliteStore {
 
     async fn stored(&self, after: Option<Position>, limit: usize) -> Result<Stored, StoreError> {
         let unreadable = Arc::clone(&self.unreadable);
-        self.read("stored", move |db| domains::stored(db, after, limit, &unreadable))
+        self.read("stored", move |db| stored::stored(db, after, limit, &unreadable))
             .await
     }
 

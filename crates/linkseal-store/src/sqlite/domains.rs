@@ -9,8 +9,7 @@ use super::rows::{certificate_of, limit_of, number, reason_of, record_of, sql_in
 use super::{history, issuing, leases, outbox};
 use crate::unreadable::Unreadable;
 use crate::{
-    AuditEntry, Changed, Count, Creation, DomainQuery, Position, StoreError, Stored, StoredCertificate, Transition,
-    domain_lease,
+    AuditEntry, Changed, Count, Creation, DomainQuery, StoreError, StoredCertificate, Transition, domain_lease,
 };
 
 /// The queries of [`list`], by filter. They name the index: without statistics SQLite might choose
@@ -23,8 +22,6 @@ pub(super) const PAGE_REASON: &str = "SELECT name, id FROM domains INDEXED BY do
     WHERE reason = :reason AND name >= :from AND name < :to ORDER BY name LIMIT :limit";
 pub(super) const PAGE_TENANT_REASON: &str = "SELECT name, id FROM domains INDEXED BY domains_by_tenant_and_reason
     WHERE tenant = :tenant AND reason = :reason AND name >= :from AND name < :to ORDER BY name LIMIT :limit";
-/// The query of [`stored`].
-pub(super) const STORED: &str = "SELECT id, name, version, record FROM domains WHERE id > ?1 ORDER BY id LIMIT ?2";
 /// The query of [`due`].
 pub(super) const DUE: &str = "SELECT name FROM domains WHERE next_due <= ?1 ORDER BY next_due, name LIMIT ?2";
 
@@ -214,35 +211,6 @@ pub(super) fn list(
     }
     snapshot.commit()?;
     Ok(records)
-}
-
-pub(super) fn stored(
-    db: &Connection,
-    after: Option<Position>,
-    limit: usize,
-    unreadable: &Unreadable,
-) -> Result<Stored, StoreError> {
-    let mut statement = db.prepare_cached(STORED)?;
-    let mut rows = statement.query(params![after.map_or(i64::MIN, |at| at.0), limit_of(limit)])?;
-    let (mut records, mut last, mut read) = (Vec::with_capacity(limit), None, 0);
-    while let Some(row) = rows.next()? {
-        last = Some(Position(row.get(0)?));
-        read += 1;
-        // What is not UTF-8 is the record of no name.
-        let text = |column| {
-            let value = row.get_ref(column)?.as_bytes();
-            Ok::<_, rusqlite::Error>(String::from_utf8_lossy(value?))
-        };
-        let (name, record) = (text(1)?, text(3)?);
-        match record_of(&name, &record, number(row.get(2)?)) {
-            Ok(record) => records.push(record),
-            Err(why) => unreadable.note(&name, &why),
-        }
-    }
-    Ok(Stored {
-        records,
-        last: last.filter(|_| read == limit),
-    })
 }
 
 pub(super) fn counts(db: &Connection, tenant: Option<&str>) -> Result<Vec<Count>, StoreError> {

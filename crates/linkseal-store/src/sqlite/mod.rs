@@ -32,6 +32,7 @@ mod outbox;
 mod read_only_copy;
 mod rows;
 mod secrets;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod worker;

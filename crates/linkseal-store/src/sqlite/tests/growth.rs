@@ -5,7 +5,7 @@ use linkseal_domain::ssl::{Reason, State};
 
 use super::place;
 use crate::conformance::{MINUTE, NOW, audit, creation, name, record, to};
-use crate::sqlite::{SqliteStore, domains};
+use crate::sqlite::{SqliteStore, domains, stored};
 use crate::{BudgetTake, CHANGES_KEPT, DomainQuery};
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn a_hundred_thousand_domains_are_listed_by_index() {
         );
     }
 
-    let sql = domains::STORED;
+    let sql = stored::STORED;
     let plan = store.read("test", move |db| {
         let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
         let rows = statement.raw_query().mapped(|row| row.get::<_, String>(3));
