@@ -2,7 +2,7 @@
 # Compares linkseal with the bare hyper server, nginx, HAProxy and Caddy, and prints the tables of ../README.md,
 # which also says how it measures.
 #
-#   benches/peers/run.sh                      everything (about 25 minutes in addition to the builds)
+#   benches/peers/run.sh                      everything (about 15 minutes in addition to the builds)
 #   benches/peers/run.sh handshake kept       some of: handshake kept streams lone memory domains tail issue
 #   ROUNDS=5 DOMAINS=1000000 benches/peers/run.sh domains
 #   LINKSEAL=… BARE=… LOAD=… PREPARE=… ISSUE=… benches/peers/run.sh     with programs that are built already
@@ -25,6 +25,7 @@ read -ra PARTS <<<"${*:-handshake kept streams lone memory domains tail issue}"
 [ "$(nproc)" -ge 2 ] || die "needs two cores: one for the server, one for the client"
 require nginx:nginx-light haproxy:haproxy pebble:pebble taskset:util-linux curl:curl
 require_caddy
+given=${LINKSEAL:+ (the programs were given to it)}
 build "$PROFILE" bare load prepare issue
 make_work_directory
 results=$work/results
@@ -237,8 +238,8 @@ versions() {
     haproxy -v | sed -n 's/HAProxy version \([^ ]*\).*/HAProxy \1/p'
     "$CADDY" version | sed 's/^v\([^ ]*\).*/Caddy \1/'
 }
-printf '%s, commit %s, %s cores of %s, Linux %s; %s; %s round(s) of %s s, %s turns, %s repeated because others used the machine' \
-    "$(date -u +%F)" "$(git describe --always --dirty --exclude '*')" "$(nproc)" \
+printf '%s, commit %s%s, %s cores of %s, Linux %s; %s; %s round(s) of %s s, %s turns, %s repeated because others used the machine' \
+    "$(date -u +%F)" "$(git describe --always --dirty --exclude '*')" "$given" "$(nproc)" \
     "$(sed -n 's/^model name.*: //p;T;q' /proc/cpuinfo)" "$(uname -r)" "$(versions | paste -sd , | sed 's/,/, /g')" \
     "$ROUNDS" "$SECONDS_EACH" "$turns" "$repeated"
 awk -F '\t' -f benches/peers/tables.awk "$results"
