@@ -26,7 +26,6 @@ pub(crate) enum Mode {
     Tail,
     Idle,
     First,
-    Machine,
 }
 
 /// What a response must be.
@@ -68,7 +67,7 @@ impl fmt::Display for Expected {
 
 impl Arguments {
     /// `None` without a mode.
-    pub(crate) fn parse(words: Vec<String>) -> Fallible<Option<Self>> {
+    pub(crate) fn parse(words: &[String]) -> Fallible<Option<Self>> {
         let (mode, clients) = match words.first().map(String::as_str) {
             Some("full") => (Mode::Full, HANDSHAKE_CLIENTS),
             Some("resumed") => (Mode::Resumed, HANDSHAKE_CLIENTS),
@@ -78,7 +77,6 @@ impl Arguments {
             Some("tail") => (Mode::Tail, TAIL_CLIENTS),
             Some("idle") => (Mode::Idle, IDLE_CONNECTIONS),
             Some("first") => (Mode::First, 1),
-            Some("machine") => return Ok(Some(Self::machine())),
             _ => return Ok(None),
         };
         let option = |name: &str| words.iter().skip_while(|w| *w != name).nth(1).map(String::as_str);
@@ -112,22 +110,5 @@ impl Arguments {
             until: option("--until").map(PathBuf::from),
             clients: option("--clients").map_or(Ok(clients), str::parse)?,
         }))
-    }
-
-    /// `machine` takes no options.
-    fn machine() -> Self {
-        Self {
-            mode: Mode::Machine,
-            address: SocketAddr::from(([0; 4], 0)),
-            name: String::new(),
-            ca: PathBuf::new(),
-            paths: Vec::new(),
-            expected: Expected::Body(Vec::new()),
-            pids: Vec::new(),
-            delivered: None,
-            time: Duration::ZERO,
-            until: None,
-            clients: 0,
-        }
     }
 }

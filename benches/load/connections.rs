@@ -25,8 +25,8 @@ pub(crate) async fn run(client: Rc<Client>, turn: Rc<Turn>) -> Fallible<()> {
         true => HandshakeKind::Resumed,
         false => HandshakeKind::Full,
     };
-    for warm in [false, true] {
-        if warm {
+    for measured in [false, true] {
+        if measured {
             turn.pause().await;
         }
         while turn.goes_on() {

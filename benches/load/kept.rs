@@ -12,8 +12,8 @@ use crate::measure::Turn;
 pub(crate) async fn run(client: Rc<Client>, turn: Rc<Turn>) -> Fallible<()> {
     let mut stream = timeout(TIMEOUT, client.connect(&client.connector())).await??;
     let mut buffer = Vec::with_capacity(1024);
-    for warm in [false, true] {
-        if warm {
+    for measured in [false, true] {
+        if measured {
             turn.pause().await;
         }
         while turn.goes_on() {

@@ -56,17 +56,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const MACHINE_TIME: Duration = Duration::from_secs(1);
 
 fn main() -> Fallible<()> {
-    let Some(arguments) = Arguments::parse(std::env::args().skip(1).collect())? else {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if words.first().is_some_and(|mode| mode == "machine") {
+        return machine();
+    }
+    let Some(arguments) = Arguments::parse(&words)? else {
         println!("usage: load full|resumed|kept|streams|lone|tail|idle|first|machine …; see benches/load/main.rs");
         return Ok(());
     };
-    if arguments.mode == Mode::Machine {
-        let before = proc::Machine::read()?;
-        std::thread::sleep(MACHINE_TIME);
-        let during = proc::Machine::read()?.since(&before);
-        println!("busy={:.2} steal={:.2}", during.busy, during.steal);
-        return Ok(());
-    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // All clients run on this thread.
     tokio::task::LocalSet::new().block_on(&runtime, run(arguments))
@@ -80,6 +77,13 @@ async fn run(arguments: Arguments) -> Fallible<()> {
         Mode::Streams => measure(&arguments, client, streams::run).await,
         Mode::Idle => memory::idle(&arguments, &client).await,
         Mode::First => connections::first(&arguments, &client).await,
-        Mode::Machine => Ok(()),
     }
+}
+
+fn machine() -> Fallible<()> {
+    let before = proc::Machine::read()?;
+    std::thread::sleep(MACHINE_TIME);
+    let during = proc::Machine::read()?.since(&before);
+    println!("busy={:.2} steal={:.2}", during.busy, during.steal);
+    Ok(())
 }

@@ -53,8 +53,8 @@ pub(crate) async fn run(client: Rc<Client>, turn: Rc<Turn>) -> Fallible<()> {
         return Err("the server does not speak HTTP/2".into());
     }
     let mut connection = Connection::new(client.name());
-    for warm in [false, true] {
-        if warm {
+    for measured in [false, true] {
+        if measured {
             turn.pause().await;
         }
         for _ in 0..STREAMS {

@@ -21,10 +21,10 @@ PROFILE=${PROFILE:-release}
 # mode:link:bound:row. A bound is 1.4 times the ratio that was measured when it was set, so that half more work per
 # request is seen. A change that makes requests cheaper lowers it.
 BOUNDS=(
-    'full:open:2.00:full handshake + open'
-    'kept:open:4.20:open, HTTP/1.1 kept'
-    'kept:click:4.60:click, HTTP/1.1 kept'
-    'streams:open:7.80:open, HTTP/2'
+    'full:open:1.75:full handshake + open'
+    'kept:open:2.60:open, HTTP/1.1 kept'
+    'kept:click:2.70:click, HTTP/1.1 kept'
+    'streams:open:3.40:open, HTTP/2'
 )
 
 ratio() { # ratio MODE LINK: the median over ROUNDS of linkseal ÷ bare
