@@ -24,7 +24,7 @@ BOUNDS=(
     'full:open:1.75:full handshake + open'
     'kept:open:2.60:open, HTTP/1.1 kept'
     'kept:click:2.70:click, HTTP/1.1 kept'
-    'streams:open:3.40:open, HTTP/2'
+    'streams:open:4.00:open, HTTP/2'
 )
 
 ratio() { # ratio MODE LINK: the median over ROUNDS of linkseal ÷ bare
