@@ -4,7 +4,7 @@
 default:
     @just --list
 
-# What CI runs: format, lints, documentation, dependencies, all tests.
+# What CI runs: format, lints, documentation, all tests, cost of a request, dependencies.
 ci:
     .ci/run
 
@@ -40,11 +40,15 @@ docs:
 deps:
     tests/check-dependencies.sh
 
-# Cost beside a bare hyper server and nginx: `just bench handshake keepalive` (benches/README.md).
+# Cost beside a bare hyper server, nginx, HAProxy and Caddy: `just bench handshake kept` (benches/README.md).
 bench *parts:
     benches/peers/run.sh {{parts}}
 
-# Pieces of a request: token, router, verdict, journal.
+# Whether a request has become much more expensive than one of a bare hyper server, as CI looks at it.
+bench-smoke:
+    benches/peers/smoke.sh
+
+# Parts of a request: name look-up, router, token, verdict, encoding, recording.
 hot-path *args:
     cargo bench --bench hot_path {{args}}
 

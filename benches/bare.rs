@@ -32,6 +32,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const GIF: &[u8; 43] =
     b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff!\xf9\x04\x01\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;";
 
+/// Where all clicks lead in `peers/run.sh`.
+const DESTINATION: &str = "https://example.com/welcome?utm_source=demo";
+
 fn main() -> Fallible<()> {
     let arguments: Vec<String> = std::env::args().collect();
     let option = |name: &str| arguments.iter().skip_while(|a| *a != name).nth(1).cloned();
@@ -108,7 +111,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if request.uri().path().starts_with("/c/") {
-        headers.insert(LOCATION, HeaderValue::from_static("https://www.example.com/"));
+        headers.insert(LOCATION, HeaderValue::from_static(DESTINATION));
         *response.status_mut() = http::StatusCode::FOUND;
         *response.body_mut() = Full::default();
     } else {

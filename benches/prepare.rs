@@ -1,7 +1,8 @@
 //! Prepares the directory of a `linkseal demo` for `peers/run.sh`.
 //!
 //! `prepare export DIR NAME OUT` writes a domain's certificate and key to `OUT/chain.pem` and
-//! `OUT/key.pem`, so that the peers serve the same certificate. `prepare domains DIR N` adds N issued
+//! `OUT/key.pem`, so that the peers serve the same certificate. `prepare links DIR NAME N URL OUT` writes the
+//! paths of N messages' links to `OUT/opens` and `OUT/clicks`, one a line. `prepare domains DIR N` adds N issued
 //! domains to its store. Without arguments the program exits at once, so that `cargo bench` does not hang.
 
 use std::collections::BTreeMap;
@@ -16,12 +17,17 @@ use linkseal_domain::cert::sealed::{Sealer, write_private};
 use linkseal_domain::record::Origin;
 use linkseal_domain::ssl::{CertificateInfo, Reason};
 use linkseal_domain::{DomainName, DomainRecord};
+use linkseal_link::{Destination, LinkKey, Message, Minter};
 use linkseal_store::prelude::*;
 use linkseal_store::sqlite::SqliteStore;
 use rusqlite::{Connection, params};
+use uuid::Uuid;
 
 /// Characters per line of PEM (RFC 7468 §2).
 const PEM_LINE: usize = 64;
+
+/// Age of the messages in `links`, in seconds.
+const MESSAGE_AGE: i64 = 3600;
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -29,9 +35,10 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match *words.as_slice() {
         ["export", dir, name, out] => runtime.block_on(export(dir.as_ref(), name, out.as_ref())),
+        ["links", dir, name, count, url, out] => links(dir.as_ref(), name, count.parse()?, url, out.as_ref()),
         ["domains", dir, count] => domains(dir.as_ref(), count.parse()?),
         _ => {
-            println!("usage: prepare export DIR NAME OUT | prepare domains DIR COUNT");
+            println!("usage: prepare export DIR NAME OUT | links DIR NAME COUNT URL OUT | domains DIR COUNT");
             Ok(())
         }
     }
@@ -58,6 +65,26 @@ async fn export(dir: &Path, name: &str, out: &Path) -> anyhow::Result<()> {
 fn key_file(dir: &Path) -> anyhow::Result<std::path::PathBuf> {
     let config = linkseal_config::Config::load(&dir.join("linkseal.toml"))?;
     Ok(config.store.key_path().0)
+}
+
+/// Links of a tenant with the domain's name, in messages sent an hour ago.
+fn links(dir: &Path, name: &str, count: usize, url: &str, out: &Path) -> anyhow::Result<()> {
+    let secret = std::fs::read_to_string(dir.join("link-1.key"))?;
+    let minter = Minter::new(&LinkKey::from_hex(1, secret.trim())?, name);
+    let destination = Destination::new(url)?;
+    let issued_at = u32::try_from(Clock::system().now().as_secs() - MESSAGE_AGE)?;
+    let (mut opens, mut clicks) = (String::new(), String::new());
+    for _ in 0..count {
+        let message = Message {
+            id: Uuid::new_v4(),
+            issued_at,
+        };
+        opens.push_str(&format!("/o/{}.gif\n", minter.open(&message)));
+        clicks.push_str(&format!("/c/{}\n", minter.click(&message, 1, &destination)));
+    }
+    std::fs::write(out.join("opens"), opens)?;
+    std::fs::write(out.join("clicks"), clicks)?;
+    Ok(())
 }
 
 /// Registers issued domains at the file's level, in the order of their names and of their due times, so that

@@ -1,287 +1,245 @@
 #!/usr/bin/env bash
-# Compares linkseal with the bare hyper server and with nginx: CPU time of each server's own processes
-# per request or connection. Prints a table like those in ../README.md.
+# Compares linkseal with the bare hyper server, nginx, HAProxy and Caddy, and prints the tables of ../README.md,
+# which also says how it measures.
 #
 #   benches/peers/run.sh                      everything (about 15 minutes in addition to the builds)
-#   benches/peers/run.sh handshake keepalive  some of: handshake keepalive memory domains issue
-#   ROUNDS=3 DOMAINS=1000000 benches/peers/run.sh domains
-#
-# Every server runs on core 0 with one worker, the client on core 1, over loopback. All serve the same
-# ECDSA P-256 certificate, get the same requests over TLS 1.3 (X25519, AES-128-GCM) and are measured in
-# turns. The script stops at any unexpected response.
+#   benches/peers/run.sh handshake kept       some of: handshake kept streams lone memory domains tail issue
+#   ROUNDS=5 DOMAINS=1000000 benches/peers/run.sh domains
+#   LINKSEAL=… BARE=… LOAD=… PREPARE=… ISSUE=… benches/peers/run.sh     with programs that are built already
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+# shellcheck source=benches/peers/lib.sh
+. benches/peers/lib.sh
 
-ROUNDS=${ROUNDS:-5}                # turns per measure, of which the median counts
-HANDSHAKES=${HANDSHAKES:-4000}     # connections per turn: about a second of CPU time
-REQUESTS=${REQUESTS:-60000}        # keep-alive requests per turn: about a second of CPU time
+ROUNDS=${ROUNDS:-3}                # turns per measure, of which the median counts
+SECONDS_EACH=${SECONDS_EACH:-2}    # length of a turn
 IDLE=${IDLE:-2000}                 # idle connections
-DOMAINS=${DOMAINS:-100000}         # registered domains, compared with 10
-PORT=${PORT:-18080}                # the lowest port
+DOMAINS=${DOMAINS:-100000}         # registered domains in `domains` and `tail`
+IMPORT=${IMPORT:-20000}            # domains of each of three imports at once in `tail`
+SLOW_DISK=${SLOW_DISK:-100}        # writes per second of the slow disk in `tail`
+SLOW_IMPORT=${SLOW_IMPORT:-2000}   # domains of each of three imports at once on it
 PROFILE=${PROFILE:-dist}           # `dev` is only for testing this script
-PARTS=${*:-handshake keepalive memory domains issue}
-SERVER_CORE=0
-CLIENT_CORE=1
-NAME=links.acme.localhost
-AGENT='Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36'
-
-say() { printf '\n## %s\n' "$*" >&2; }
-die() { printf 'run.sh: %s\n' "$*" >&2; exit 1; }
+SERVERS=${SERVERS:-linkseal bare nginx nginx+log HAProxy Caddy}
+read -ra PARTS <<<"${*:-handshake kept streams lone memory domains tail issue}"
 
 [ "$(nproc)" -ge 2 ] || die "needs two cores: one for the server, one for the client"
-ulimit -n 65536 2>/dev/null || ulimit -n "$(ulimit -Hn)"
-
-# --- requirements --------------------------------------------------------------------------------
-
-missing=()
-command -v nginx >/dev/null || missing+=(nginx-light)
-command -v h2load >/dev/null || missing+=(nghttp2-client)
-command -v pebble >/dev/null || missing+=(pebble)
-command -v taskset >/dev/null || missing+=(util-linux)
-if [ ${#missing[@]} -gt 0 ]; then
-    say "installing ${missing[*]}"
-    sudo=$([ "$(id -u)" = 0 ] || echo sudo)
-    $sudo apt-get install -y --no-install-recommends "${missing[@]}" >&2 ||
-        { $sudo apt-get update >&2 && $sudo apt-get install -y --no-install-recommends "${missing[@]}" >&2; }
-fi
-
-if [ -z "${LINKSEAL:-}" ]; then # else LINKSEAL BARE LOAD PREPARE ISSUE name the programs
-    say "building (profile $PROFILE)"
-    # One call builds the benches and the binary; separate calls would build everything twice.
-    built=$(cargo bench --profile "$PROFILE" --no-run --bench bare --bench load --bench prepare --bench issue 2>&1 |
-        tee /dev/stderr)
-    executable() { sed -n "s/^ *Executable benches.$1.rs (\(.*\))\$/\1/p" <<<"$built"; }
-    LINKSEAL=target/${PROFILE/#dev/debug}/linkseal
-    BARE=$(executable bare) LOAD=$(executable load) PREPARE=$(executable prepare) ISSUE=$(executable issue)
-fi
-
-work=$(mktemp -d "$PWD/target/peers.XXXXXX")
+require nginx:nginx-light haproxy:haproxy pebble:pebble taskset:util-linux curl:curl
+require_caddy
+given=${LINKSEAL:+ (the programs were given to it)}
+build "$PROFILE" bare load prepare issue
+make_work_directory
 results=$work/results
 : >"$results"
-pids=()
-stop_all() {
-    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-    for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
-    pids=()
-}
-trap 'stop_all; [ -n "${KEEP:-}" ] || rm -rf "$work"' EXIT
 
-# --- helpers -------------------------------------------------------------------------------------
+record() { printf '%s\t%s\t%s\t%s\n' "$@" | tee -a "$results" >&2; } # record TABLE ROW COLUMN VALUE
 
-client() { taskset -c "$CLIENT_CORE" "$@"; }
-record() { printf '%s\t%s\t%s\n' "$1" "$2" "$3" | tee -a "$results" >&2; }
-field() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p"; }
-# CPU time of processes in microseconds; a tick is 10 ms.
-cpu() {
-    local sum=0 stat
-    for pid in ${1//,/ }; do
-        stat=$(<"/proc/$pid/stat")
-        # shellcheck disable=SC2086
-        set -- ${stat##*) }
-        sum=$((sum + ${12} + ${13}))
+start_servers() {
+    local server
+    for server in $SERVERS; do
+        case $server in
+        linkseal) start_linkseal linkseal "$work/demo" "$PORT" "$SERVER_CORE" ;;
+        bare) start_bare "$SERVER_CORE" ;;
+        nginx) start_nginx nginx $((PORT + 30)) off ;;
+        nginx+log) start_nginx nginx+log $((PORT + 40)) "$work/access.log combined" ;;
+        HAProxy) start_haproxy ;;
+        Caddy) start_caddy ;;
+        *) die "unknown server: $server" ;;
+        esac
     done
-    echo $((sum * 10000))
-}
-rss_mib() { awk '/^VmRSS/ {printf "%.0f", $2 / 1024}' "/proc/$1/status"; }
-
-# --- the servers: each sets ADDR_name and PIDS_name ----------------------------------------------
-
-declare -A ADDR PIDS
-
-start_linkseal() { # start_linkseal VARIANT DIR FIRST_PORT
-    ADDR[$1]=127.0.0.1:$(($3 + 1))
-    LINKSEAL_LISTEN__HTTP="[\"127.0.0.1:$3\"]" LINKSEAL_LISTEN__HTTPS="[\"${ADDR[$1]}\"]" \
-        LINKSEAL_LISTEN__ADMIN="[\"127.0.0.1:$(($3 + 2))\"]" \
-        taskset -c "$SERVER_CORE" "$LINKSEAL" serve --config "$2/linkseal.toml" >"$work/$1.log" 2>&1 &
-    PIDS[$1]=$!
-    pids+=($!)
+    for server in $SERVERS; do load "$CLIENT_CORE" "$server" first open >/dev/null; done
 }
 
-start_bare() {
-    ADDR[bare]=127.0.0.1:$((PORT + 20))
-    taskset -c "$SERVER_CORE" "$BARE" --listen "${ADDR[bare]}" --cert "$work/cert/chain.pem" \
-        --key "$work/cert/key.pem" >"$work/bare.log" 2>&1 &
-    PIDS[bare]=$!
-    pids+=($!)
-}
-
-start_nginx() { # start_nginx VARIANT PORT ACCESS_LOG
-    ADDR[$1]=127.0.0.1:$2
-    mkdir -p "$work/$1"
-    cat >"$work/$1/nginx.conf" <<NGINX
-daemon off; worker_processes 1; pid $work/$1/pid; error_log $work/$1/error.log;
-worker_rlimit_nofile 65536;
-events { worker_connections 16384; }
-http {
-    access_log $3;
-    keepalive_requests 1000000000; keepalive_timeout 75s; server_tokens off;
-    client_body_temp_path $work/$1; proxy_temp_path $work/$1; fastcgi_temp_path $work/$1;
-    uwsgi_temp_path $work/$1; scgi_temp_path $work/$1;
-    server {
-        listen ${ADDR[$1]} ssl http2 backlog=4096;
-        server_name $NAME;
-        ssl_certificate $work/cert/chain.pem; ssl_certificate_key $work/cert/key.pem;
-        ssl_protocols TLSv1.2 TLSv1.3; ssl_session_tickets on; ssl_session_cache off;
-        location /o/ { add_header Cache-Control no-store; empty_gif; }
-        location /c/ { add_header Cache-Control no-store; return 302 https://example.com/welcome?utm_source=demo; }
-    }
-}
-NGINX
-    taskset -c "$SERVER_CORE" nginx -e "$work/$1/error.log" -c "$work/$1/nginx.conf" >"$work/$1.log" 2>&1 &
-    local master=$!
-    pids+=("$master")
-    until PIDS[$1]=$(pgrep -P "$master"); do
-        kill -0 "$master" || die "nginx: $(cat "$work/$1/error.log" "$work/$1.log")"
-        sleep 0.05
+# measure ROW MODE open|click: one turn of each server
+measure() {
+    local server
+    for server in $SERVERS; do
+        turn "$server" "$2" "$3" --seconds "$SECONDS_EACH"
+        record cost "$1" "$server" "$(value us "$RESULT")"
+        if [ "$server" = linkseal ] && [ "$2 $3" = "kept open" ]; then
+            record cost "of it, delivery of an event, µs" linkseal "$(value delivery_us "$RESULT")"
+        fi
     done
 }
 
-# --- one measurement -----------------------------------------------------------------------------
+# --- many domains ---------------------------------------------------------------------------------------
 
-tls() { # tls MODE COUNT VARIANT [NAME PATH]: prints what load prints
-    client "$LOAD" "$1" --addr "${ADDR[$3]}" --name "${4:-$NAME}" --ca "$work/demo/ca.pem" --path "${5:-$OPEN}" \
-        --count "$2" --pids "${PIDS[$3]}" 2>>"$work/load.log"
-}
-
-handshakes() { # handshakes full|resumed VARIANT MEASURE
-    record "$1 handshake + one open$3" "$2" "$(tls "$1" "$HANDSHAKES" "$2")"
-}
-
-requests() { # requests MEASURE VARIANT PATH STATUS h2load-options…
-    local measure=$1 variant=$2 path=$3 status=$4 before after out
-    shift 4
-    before=$(cpu "${PIDS[$variant]}")
-    out=$(client h2load -n "$REQUESTS" -t 1 "$@" -H "user-agent: $AGENT" \
-        --connect-to="${ADDR[$variant]}" "https://$NAME:${ADDR[$variant]#*:}$path")
-    # Time to deliver the events, which is part of the server's cost.
-    sleep 1
-    after=$(cpu "${PIDS[$variant]}")
-    grep -q "status codes:.* $REQUESTS $status" <<<"$out" ||
-        die "$variant, $measure: expected $REQUESTS responses with $status: $(grep -E 'status codes|errored' <<<"$out")"
-    record "$measure" "$variant" "$(awk "BEGIN {printf \"%.2f\", ($after - $before) / $REQUESTS}")"
-}
-
-# --- the directory of a demo, with issued certificates -------------------------------------------
-
-say "setting up: a demo issues the certificate that all servers use"
-mkdir -p "$work/cert"
-"$LINKSEAL" demo --dir "$work/demo" --port-base "$PORT" --json >"$work/demo.json" 2>"$work/demo.log" &
-demo=$!
-pids+=("$demo")
-until [ -s "$work/demo.json" ]; do
-    kill -0 "$demo" || die "the demo has exited: $(cat "$work/demo.log")"
-    sleep 0.05
-done
-path_of() { field "$1" <"$work/demo.json" | sed 's|^https://[^/]*||'; }
-OPEN=$(path_of open_url) CLICK=$(path_of click_url)
-ADDR[demo]=$(field https <"$work/demo.json" | sed 's|.*//||') PIDS[demo]=$demo
-tls first 1 demo >/dev/null
-tls first 1 demo track.localhost /healthz >/dev/null
-kill "$demo"
-wait "$demo" || die "the demo failed: $(cat "$work/demo.log")"
-pids=()
-"$PREPARE" export "$work/demo" "$NAME" "$work/cert"
-"$PREPARE" domains "$work/demo" 10
-case $PARTS in *domains*)
+register_domains() {
+    [ ! -e "$work/many" ] || return 0
     say "registering $DOMAINS domains"
     cp -r "$work/demo" "$work/many"
     time "$PREPARE" domains "$work/many" "$DOMAINS"
-    ;;
-esac
-
-# --- the parts -----------------------------------------------------------------------------------
-
-start_four() {
-    start_linkseal linkseal "$work/demo" "$PORT"
-    start_bare
-    start_nginx nginx $((PORT + 30)) off
-    start_nginx nginx+log $((PORT + 40)) "$work/access.log combined"
-    for variant in linkseal bare nginx nginx+log; do tls first 1 "$variant" >/dev/null; done
 }
 
-for part in $PARTS; do
-    say "$part"
-    case $part in
+start_many() { # start_many CORES [PROGRAM_THAT_BECOMES_IT…]
+    start_linkseal many "$work/many" $((PORT + 10)) "$@"
+}
+
+loaded() { until grep -q 'all domains loaded' "$work/many.log"; do sleep 0.01; done; }
+
+domains() {
+    local begun first
+    begun=$(date +%s%N)
+    start_many "$SERVER_CORE"
+    first=$(load "$CLIENT_CORE" many first open)
+    record cost "$DOMAINS domains: start to first handshake, ms" linkseal "$(value ms "$first")"
+    loaded
+    record cost "$DOMAINS domains: start to all loaded, s" linkseal \
+        "$(awk "BEGIN { printf \"%.2f\", ($(date +%s%N) - $begun) / 1e9 }")"
+    sleep 4 # as for idle connections: memory settles
+    record cost "$DOMAINS domains: memory (PSS), MiB" linkseal \
+        "$(awk '/^Pss:/ { printf "%.0f", $2 / 1024 }' "/proc/${PIDS[many]}/smaps_rollup")"
+    turn many full open --seconds "$SECONDS_EACH"
+    record cost "$DOMAINS domains: full handshake + open, µs" linkseal "$(value us "$RESULT")"
+    stop_all
+}
+
+# --- the tail -------------------------------------------------------------------------------------------
+
+imports=0
+import() { # import COUNT FILE: three imports at once, then makes FILE
+    local n job jobs=()
+    for n in 1 2 3; do
+        seq -f '{"name":"links.import-'"$imports-$n"'-%.0f.example"}' "$1" >"$work/import.$n"
+        curl -sS --fail-with-body -T "$work/import.$n" -X POST -H "Authorization: Bearer $(<"$work/many/admin.token")" \
+            "http://127.0.0.1:$((PORT + 12))/v1/domains/import" -o "$work/imported.$n" &
+        jobs+=("$!")
+    done
+    for job in "${jobs[@]}"; do wait "$job" || printf 'an import failed\n' >&2; done
+    touch "$2"
+}
+
+tail_of() { # tail_of ROW VARIANT OPTIONS…: p50, p99 and max of the time of two clients
+    local row=$1 line key
+    shift
+    line=$(load 0,1 "$1" tail open "${@:2}")
+    for key in p50 p99 max; do
+        record tail "$row" "$key" "$(awk "BEGIN { printf \"%.2f\", $(value "$key" "$line") / 1000 }")"
+    done
+    record tail "$row" requests "$(value count "$line")"
+}
+
+tail_during_imports() { # tail_during_imports COUNT ROW
+    local end=$work/imported
+    rm -f "$end"
+    imports=$((imports + 1))
+    import "$1" "$end" &
+    tail_of "$2" many --until "$end"
+    wait "$!"
+    [ "$(cat "$work"/imported.[123] | grep -c '"result":"created"')" = $((3 * $1)) ] ||
+        die "imports: $(cut -c 1-200 "$work"/imported.[123] | grep -v '"result":"created"' | head -n 5)"
+}
+
+tails() {
+    start_bare 0,1
+    load 0,1 bare first open >/dev/null
+    tail_of "bare" bare --seconds 5
+    stop_all
+    start_many 0,1
+    load 0,1 many first open >/dev/null
+    loaded
+    tail_of "linkseal" many --seconds 5
+    tail_during_imports "$IMPORT" "linkseal, 3 × $IMPORT domains are being imported"
+    stop_all
+    make_slow_disk "$SLOW_DISK"
+    if [ -z "$slow_disk" ]; then
+        say "no slow disk: it needs root, and control groups with blkio or io"
+        return
+    fi
+    start_many 0,1 on_slow_disk
+    load 0,1 many first open >/dev/null
+    loaded
+    tail_of "linkseal, disk of $SLOW_DISK writes per second" many --seconds 5
+    tail_during_imports "$SLOW_IMPORT" "linkseal, disk of $SLOW_DISK writes per second, 3 × $SLOW_IMPORT domains are being imported"
+    stop_all
+    end_slow_disk
+}
+
+# --- the parts --------------------------------------------------------------------------------------------
+
+part() {
+    local server
+    case $1 in
     handshake)
-        start_four
+        start_servers
         for _ in $(seq "$ROUNDS"); do
-            for mode in full resumed; do
-                for variant in linkseal bare nginx; do handshakes "$mode" "$variant" ", µs"; done
-            done
+            measure "full handshake + open, µs" full open
+            measure "resumed + open, µs" resumed open
         done
         ;;
-    keepalive)
-        start_four
+    kept)
+        start_servers
         for _ in $(seq "$ROUNDS"); do
-            for variant in linkseal bare nginx nginx+log; do
-                requests "open, HTTP/1.1, µs" "$variant" "$OPEN" 2xx --h1 -c 32
-                requests "click, HTTP/1.1, µs" "$variant" "$CLICK" 3xx --h1 -c 32
-                requests "open, HTTP/2, µs" "$variant" "$OPEN" 2xx -c 16 -m 10
+            measure "open, HTTP/1.1 kept (64), µs" kept open
+            measure "click, HTTP/1.1 kept (64), µs" kept click
+        done
+        ;;
+    streams)
+        start_servers
+        for _ in $(seq "$ROUNDS"); do measure "open, HTTP/2 32 × 10, µs" streams open; done
+        ;;
+    lone)
+        start_servers
+        for _ in $(seq "$ROUNDS"); do
+            for server in $SERVERS; do
+                turn "$server" lone click --seconds "$SECONDS_EACH"
+                record cost "lone click, HTTP/1.1 kept: time until the response, p50, µs" "$server" "$(value p50 "$RESULT")"
             done
         done
         ;;
     memory)
         for _ in $(seq "$ROUNDS"); do
-            start_four
-            for variant in linkseal bare nginx; do
-                record "idle connection, KiB" "$variant" "$(tls idle "$IDLE" "$variant")"
+            start_servers
+            for server in $SERVERS; do
+                turn "$server" idle open --clients "$IDLE"
+                record cost "idle kept TLS connection (PSS), KiB" "$server" "$(value pss_kib "$RESULT")"
             done
             stop_all
         done
         ;;
     domains)
-        start_linkseal "10 domains" "$work/demo" "$PORT"
-        start_linkseal "$DOMAINS domains" "$work/many" $((PORT + 10))
-        for variant in "10 domains" "$DOMAINS domains"; do tls first 1 "$variant" >/dev/null; done
-        until grep -q 'all domains loaded' "$work/$DOMAINS domains.log"; do sleep 0.1; done
-        for _ in $(seq "$ROUNDS"); do
-            for mode in full resumed; do
-                for variant in "10 domains" "$DOMAINS domains"; do
-                    handshakes "$mode" "$variant" ", domains registered, µs"
-                done
-            done
-        done
-        stop_all
-        for _ in $(seq "$ROUNDS"); do
-            start_linkseal many "$work/many" $((PORT + 10))
-            record "start to first handshake, ms" "$DOMAINS domains" "$(tls first 1 many)"
-            until grep -q 'all domains loaded' "$work/many.log"; do sleep 0.1; done
-            record "memory when loaded, MiB" "$DOMAINS domains" "$(rss_mib "${PIDS[many]}")"
-            stop_all
-        done
+        register_domains
+        for _ in $(seq "$ROUNDS"); do domains; done
+        ;;
+    tail)
+        register_domains
+        for _ in $(seq "$ROUNDS"); do tails; done
         ;;
     issue)
         for _ in $(seq "$ROUNDS"); do
-            out=$("$ISSUE" --domains 100 --pebble "$(command -v pebble)")
-            echo "$out" >&2
-            record "100 domains at Pebble, s" linkseal "$(sed 's/.*issued in \([0-9.]*\) s.*/\1/' <<<"$out")"
+            "$ISSUE" --domains 100 --pebble "$(command -v pebble)" | tee "$work/issued" >&2
+            record cost "100 new domains at Pebble, s" linkseal "$(sed 's/.*issued in \([0-9.]*\) s.*/\1/' "$work/issued")"
         done
         ;;
-    *) die "unknown part: $part" ;;
+    *) die "unknown part: $1" ;;
     esac
     stop_all
+}
+
+quiet() { calm || { [ "$BUSY" = allow ] && busy=1; } || die "the machine is busy $1; wait, or set BUSY=allow"; }
+
+busy=0
+set_up
+for name in "${PARTS[@]}"; do
+    say "$name"
+    quiet "before $name"
+    part "$name"
+    quiet "after $name"
 done
 
-# --- the table: median (min–max) of each measure, and the ratio to the first server ----------------
+# --- the tables: medians --------------------------------------------------------------------------------
 
-say "results ($(date -u +%F), $(nproc) cores, $(sed -n 's/^model name.*: //p;T;q' /proc/cpuinfo), $ROUNDS turns)"
-awk -F '\t' '
-    { key = $1 FS $2; n[key]++; v[key, n[key]] = $3; if (n[key] == 1) order[++keys] = key }
-    function median(key,   i, j, t) {
-        for (i = 2; i <= n[key]; i++)
-            for (j = i; j > 1 && v[key, j - 1] + 0 > v[key, j] + 0; j--) { t = v[key, j]; v[key, j] = v[key, j - 1]; v[key, j - 1] = t }
-        return n[key] % 2 ? v[key, (n[key] + 1) / 2] : (v[key, n[key] / 2] + v[key, n[key] / 2 + 1]) / 2
-    }
-    END {
-        print "| measure | server | median | min–max | first ÷ it |"
-        print "|---|---|---|---|---|"
-        for (k = 1; k <= keys; k++) { split(order[k], p, FS); m[order[k]] = median(order[k]) }
-        for (k = 1; k <= keys; k++) { split(order[k], p, FS); if (!(p[1] in seen)) { seen[p[1]]; kinds[++count] = p[1] } }
-        for (c = 1; c <= count; c++) for (k = 1; k <= keys; k++) {
-            key = order[k]; split(key, p, FS); if (p[1] != kinds[c]) continue
-            own = p[1] FS "linkseal"
-            if (p[1] ~ /domains registered/ && p[2] != "10 domains") own = p[1] FS "10 domains"
-            ratio = (own in m && own != key && m[key] > 0) ? sprintf("%.2f", m[own] / m[key]) : ""
-            printf "| %s | %s | %s | %s–%s | %s |\n", p[1], p[2], m[key], v[key, 1], v[key, n[key]], ratio
-        }
-    }' "$results"
+say "results"
+if [ "$busy" = 1 ] || [ "$disturbed" -gt 0 ]; then
+    printf '**On a busy machine (BUSY=allow): %s of %s turns were disturbed in every try.**\n\n' "$disturbed" "$turns"
+fi
+versions() {
+    "$LINKSEAL" --version
+    nginx -v 2>&1 | sed 's|.*nginx/|nginx |'
+    haproxy -v | sed -n 's/HAProxy version \([^ ]*\).*/HAProxy \1/p'
+    "$CADDY" version | sed 's/^v\([^ ]*\).*/Caddy \1/'
+}
+printf '%s, commit %s%s, %s cores of %s, Linux %s; %s; %s round(s) of %s s, %s turns, %s repeated because others used the machine' \
+    "$(date -u +%F)" "$(git describe --always --dirty --exclude '*')" "$given" "$(nproc)" \
+    "$(sed -n 's/^model name.*: //p;T;q' /proc/cpuinfo)" "$(uname -r)" "$(versions | paste -sd , | sed 's/,/, /g')" \
+    "$ROUNDS" "$SECONDS_EACH" "$turns" "$repeated"
+awk -F '\t' -f benches/peers/tables.awk "$results"
