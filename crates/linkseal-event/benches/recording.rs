@@ -6,6 +6,10 @@
 //! `taskset -c 0 …/recording` has both threads on one core, as a pinned edge does.
 
 #![allow(clippy::unwrap_used, reason = "a bench may panic when its set-up fails")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a core's tasks are local, and the bench waits for its own"
+)]
 
 use std::fs;
 use std::net::Ipv4Addr;

@@ -1,5 +1,10 @@
 //! Batches, the order of events, and what an append costs.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a core's tasks are local, and these tests wait for theirs"
+)]
+
 use super::*;
 use crate::journal::Appending;
 
