@@ -13,6 +13,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Everything not counted below: journal, store, sinks, listening sockets, the renewal information of CAs.
 const RESERVE: u64 = 256;
+/// Per core: its runtime, and its part of the listening sockets.
+const OF_CORE: u64 = 8;
 /// Per order: its connection to the CA, and a new one if that is closed.
 const OF_ORDER: u64 = 2;
 /// Connections that wait for room get one in this many of the allowed descriptors.
@@ -103,6 +105,7 @@ fn beside(config: &Config, allowed: u64) -> u64 {
     };
     let parts = [
         RESERVE,
+        count(linkseal_base::cores::count()) * OF_CORE,
         count(newcomers(allowed)) * ROOMS,
         count(ports) * count(CONNECTIONS_OF_PORT),
         u64::from(config.acme.max_concurrent_orders.get()) * OF_ORDER,

@@ -23,6 +23,12 @@ impl DeliveryRuntime {
             .on_thread_start(lower_priority)
             .enable_all()
             .build()?;
+        // Its first thread for files: if there is none to be had, the start fails rather than delivery.
+        std::thread::Builder::new()
+            .spawn(|| ())?
+            .join()
+            .map_err(|_| io::Error::other("a thread panicked"))?;
+        drop(runtime.spawn_blocking(|| ()));
         Ok(Self(Some(runtime)))
     }
 

@@ -42,8 +42,16 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         log: Some(log),
         ..Options::default()
     };
-    let app = App::bind(config, options).await.map_err(|e| Failure::chain(&e))?;
+    // Before anything that may take long: a signal that is not caught yet kills the process.
     let (stop, reload) = signals()?;
+    let mut stop = Box::pin(stop);
+    let app = tokio::select! {
+        app = App::bind(config, options) => app.map_err(|e| Failure::chain(&e))?,
+        () = &mut stop => {
+            tracing::info!("stopped before the start was complete");
+            return Ok(());
+        }
+    };
     app.run(stop, reload).await.map_err(|e| Failure::chain(&e))
 }
 

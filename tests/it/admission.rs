@@ -240,12 +240,13 @@ async fn an_answer_with_an_invalid_tenant_is_not_used() {
         assert_eq!(known.status, 404, "{tenant}: {}", known.text());
         // The log is rate-limited per cause, of which there are two: an invalid name, and not a string.
         let logged = |line: &&str| line.contains(&name) && line.contains("answer ignored");
-        let first = matches!(number, 0 | 3);
-        assert_eq!(
-            process.log().lines().filter(logged).count(),
-            usize::from(first),
-            "{tenant}"
-        );
+        let lines = || process.log().lines().filter(logged).count();
+        if matches!(number, 0 | 3) {
+            // Its thread may be behind the answer.
+            until("the log line", async || (lines() == 1).then_some(())).await;
+        } else {
+            assert_eq!(lines(), 0, "{tenant}");
+        }
     }
 }
 

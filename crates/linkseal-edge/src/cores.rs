@@ -14,6 +14,10 @@ use tokio::runtime::{Builder, Handle, LocalOptions};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+/// After how many polls of tasks a core looks for I/O and timers. In one poll hyper answers up to 16 requests
+/// that were sent in a row, so that a client can hold up the others of its core for about a millisecond.
+const EVENT_INTERVAL: u32 = 8;
+
 /// The threads, which end when this is dropped.
 pub struct Cores {
     set: CoreSet,
@@ -165,6 +169,7 @@ fn run(number: usize, ready: &mpsc::Sender<io::Result<Handle>>, end: &Cancellati
     cores::enter(number);
     let runtime = Builder::new_current_thread()
         .enable_all()
+        .event_interval(EVENT_INTERVAL)
         .build_local(LocalOptions::default());
     // The starter waits for this message.
     let runtime = match runtime {

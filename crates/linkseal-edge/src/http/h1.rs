@@ -57,7 +57,10 @@ pub(super) async fn serve<IO: Waitable>(io: IO, session: &Rc<Session>, drain: Ca
             Driven::Ended(result) => return result,
             Driven::AtRest => io = connection.take_apart(),
         }
-        if !io.has_pending() {
+        if io.has_pending() {
+            // The beginning of a request that came behind another: its time begins, and it does not rest.
+            session.activity.bytes_came();
+        } else {
             match lifetime.wait(&io.get_ref().io).await {
                 Waited::Wanted => {}
                 Waited::Stuck => return Ok(()),

@@ -5,6 +5,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -51,6 +52,8 @@ pub(super) struct Lifetime {
     watch: Watch,
     drain: CancellationToken,
     stage: Stage,
+    /// When the watch last looked, or the connection began to end.
+    looked: Instant,
 }
 
 impl Lifetime {
@@ -62,6 +65,7 @@ impl Lifetime {
             watch,
             drain,
             stage: Stage::Open,
+            looked: Instant::now(),
         }
     }
 
@@ -70,7 +74,7 @@ impl Lifetime {
         let (session, watch) = (&self.session, &mut self.watch);
         let mut drained = pin!(self.drain.cancelled());
         let mut evicted = pin!(session.connection.presence.evicted());
-        let mut passes = watch.tick();
+        let mut passes = watch.tick(&session.activity);
         let mut next = pin!(sleep(passes));
         loop {
             tokio::select! {
@@ -78,10 +82,12 @@ impl Lifetime {
                 result = connection.as_mut() => return Driven::Ended(result),
                 () = &mut drained, if self.stage == Stage::Open => {
                     self.stage = Stage::Leaving;
+                    self.looked = Instant::now();
                     passes = watch.leave(&session.activity);
                 }
                 () = &mut evicted, if self.stage == Stage::Open => {
                     self.stage = Stage::Leaving;
+                    self.looked = Instant::now();
                     passes = watch.make_way(&session.activity);
                 }
                 () = &mut next => {
@@ -98,7 +104,7 @@ impl Lifetime {
                             connection.as_mut().close();
                         }
                     } else {
-                        match watch.look(&session.activity, passes, session.fullness()) {
+                        match watch.look(&session.activity, passed(&mut self.looked), session.fullness()) {
                             Verdict::Fine if self.stage == Stage::Open && watch.is_at_rest(&session.activity) => {
                                 return Driven::AtRest;
                             }
@@ -107,7 +113,7 @@ impl Lifetime {
                             Verdict::Stuck => return Driven::Ended(Ok(())),
                         }
                     }
-                    passes = watch.tick();
+                    passes = watch.tick(&session.activity);
                 }
             }
             next.as_mut().reset(Instant::now() + passes);
@@ -128,7 +134,7 @@ impl Lifetime {
                 return Poll::Ready(Waited::Wanted);
             }
             while next.as_mut().poll(cx).is_ready() {
-                match watch.look(&session.activity, watch.long_tick(), session.fullness()) {
+                match watch.look(&session.activity, passed(&mut self.looked), session.fullness()) {
                     Verdict::Fine => next.as_mut().reset(Instant::now() + watch.long_tick()),
                     Verdict::Idle => return Poll::Ready(Waited::Idle),
                     Verdict::Stuck => return Poll::Ready(Waited::Stuck),
@@ -138,4 +144,10 @@ impl Lifetime {
         })
         .await
     }
+}
+
+/// The time since the last look: however often a wait was interrupted in between, all of it counts.
+fn passed(looked: &mut Instant) -> Duration {
+    let now = Instant::now();
+    now.duration_since(std::mem::replace(looked, now))
 }

@@ -87,10 +87,10 @@ impl Watch {
         }
     }
 
-    /// The interval while a connection is driven.
-    pub(super) fn tick(&self) -> Duration {
+    /// The interval while a connection is driven: short while it may soon rest.
+    pub(super) fn tick(&self, activity: &Activity) -> Duration {
         let tick = self.long_tick();
-        if self.multiplexed {
+        if self.multiplexed || self.closing || !activity.is_at_rest() {
             tick
         } else {
             tick.min(self.limits.settle)

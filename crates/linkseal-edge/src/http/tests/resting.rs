@@ -213,3 +213,53 @@ async fn requests_in_a_row_are_answered_whether_it_rests_between_them_or_not() {
         assert!(client.asks(ROBOTS).await.starts_with("HTTP/1.1 200 "));
     }
 }
+
+/// The beginning of a request in the same packet as the one before it.
+#[tokio::test(flavor = "local")]
+async fn the_beginning_of_a_pipelined_request_has_its_time_and_does_not_rest() {
+    let edge = Edge::with(
+        |_| {},
+        |context| {
+            context.timeouts = Arc::new(Timeouts {
+                tick: SOON,
+                settle: SOON,
+                headers: SOON * 20,
+                idle: PATIENT,
+                ..Timeouts::default()
+            });
+        },
+    );
+    let mut client = Client::of(&edge).await;
+    client.rests().await;
+    let answer = client.asks(&[ROBOTS, b"GET /ro"].concat()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "));
+    let waits = client.waits.get();
+    assert!(client.is_closed().await, "its head never came");
+    assert_eq!(client.waits.get(), waits, "it rests with a part of a request");
+}
+
+/// A client that wakes a connection without sending a request does not prolong its time.
+#[tokio::test(flavor = "local")]
+async fn time_at_rest_counts_however_often_it_is_interrupted() {
+    let edge = Edge::with(
+        |_| {},
+        |context| {
+            context.timeouts = Arc::new(Timeouts {
+                tick: PATIENT,
+                settle: SOON,
+                headers: SOON * 20,
+                ..Timeouts::default()
+            });
+        },
+    );
+    let (client, server) = tokio::io::duplex(64);
+    let connection = edge.connection(BOTH[0]);
+    // Its stream is always readable: every wait is interrupted at once.
+    edge.tasks
+        .spawn_local(serve(server, connection, &edge.context, edge.drain.clone()));
+    assert!(
+        edge.tasks.wait(PATIENT).await,
+        "it ends although no tick of a wait ever passes"
+    );
+    drop(client);
+}

@@ -146,7 +146,7 @@ fn a_closing_connection_has_a_moment_left_however_long_it_was_idle() {
     }
     watch.closing();
     let farewell = limits().farewell;
-    assert_eq!(watch.tick(), farewell / 2);
+    assert_eq!(watch.long_tick(), farewell / 2);
     assert_eq!(
         until(&mut watch, &activity),
         (2, Verdict::Stuck),
