@@ -166,7 +166,8 @@ impl App {
         let tasks = all_tasks.on(tokio::runtime::Handle::current());
         let cores = Cores::start().context("the threads of the data plane")?;
         let admin_runtime = AdminRuntime::new()?;
-        let delivery_runtime = DeliveryRuntime::new()?;
+        let delivery_runtime = DeliveryRuntime::new()
+            .context("no threads for event delivery (raise TasksMax= or the limit of processes)")?;
         let delivery_tasks = delivery_runtime.tasks(&tasks);
         let metrics = MetricsHub::new()?;
         let registry = metrics.registry();

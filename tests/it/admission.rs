@@ -1,13 +1,16 @@
 //! Which names get a certificate: unknown names leave nothing behind, and with `policy = "ask"` the
 //! platform's permission endpoint decides.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use linkseal_control::KnownNames;
 use linkseal_dns::Kind as Record;
+use linkseal_domain::DomainName;
+use linkseal_domain::admission::{Admission as _, Admitted, ClientNetwork};
 use linkseal_domain::ssl::{Reason, State};
 use rustls::AlertDescription;
 use toml::Value;
@@ -317,4 +320,22 @@ async fn a_rejected_name_that_points_here_is_listed_until_it_is_registered() {
     world.edge.register(points_here).await;
     assert!(rejected_names().await.is_empty());
     world.handshake(points_here).await.expect("served");
+}
+
+/// A request may ask about a name just before the registry is loaded, and be heard just after.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_was_loaded_since_it_was_looked_up_is_served() {
+    let world = World::start().await;
+    world.edge.register("links.loaded.test").await;
+    let names = KnownNames::new(world.edge.control.admission());
+    let from = ClientNetwork::of(Ipv4Addr::LOCALHOST.into());
+    let name = |text| DomainName::parse(text).expect("a name");
+    assert!(matches!(
+        names.admit(&name("links.loaded.test"), from).await,
+        Admitted::Yes(_)
+    ));
+    assert!(matches!(
+        names.admit(&name("links.unknown.test"), from).await,
+        Admitted::No
+    ));
 }

@@ -95,6 +95,11 @@ impl Admission {
                 known => return known,
             }
         }
+        // It may have been loaded since the caller looked.
+        let loaded = self.core.registry.get(name.as_str());
+        if let Some(entry) = loaded.filter(|entry| entry.reason != Reason::Denied) {
+            return Admitted::Yes(entry);
+        }
         if let Some(cname) = &self.core.settings().cname {
             return self.admit_by_cname(name, asking, cname).await;
         }

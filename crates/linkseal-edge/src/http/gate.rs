@@ -62,10 +62,12 @@ impl Gate {
         if !right {
             return Self::refuse(StatusCode::MISDIRECTED_REQUEST);
         }
+        // Read first: what is missing after that is not there.
+        let is_loaded = session.context.registry.is_loaded();
         // The entry as it is now: a connection may outlive a change of tenant, or the domain itself.
         match session.context.registry.get(tls.entry.name.as_str()) {
             Some(entry) => Self::Serve(entry),
-            None if session.context.registry.is_loaded() => Self::refuse(StatusCode::MISDIRECTED_REQUEST),
+            None if is_loaded => Self::refuse(StatusCode::MISDIRECTED_REQUEST),
             None => Self::Serve(Arc::clone(&tls.entry)),
         }
     }
@@ -82,12 +84,14 @@ impl Gate {
         if is_address {
             return Self::refuse(StatusCode::NOT_FOUND);
         }
+        // Read first: what is missing after that is not there.
+        let is_loaded = context.registry.is_loaded();
         if let Some(entry) = host.lower(|name| context.registry.get(name)).flatten() {
             return Self::of_domain(session, settings, head, entry);
         }
         // All admitted names are in memory once the registry is loaded; until then admission is asked.
         match DomainName::parse(host.as_str()) {
-            Ok(name) if !context.registry.is_loaded() => Self::Ask(name),
+            Ok(name) if !is_loaded => Self::Ask(name),
             _ => Self::refuse(StatusCode::NOT_FOUND),
         }
     }
