@@ -3,7 +3,8 @@
 //! the simulator. Everything else is in `crates/`.
 //!
 //! # Life of a connection
-//! `linkseal_net::listener` accepts → `linkseal_edge::limits` grants a permit →
+//! `linkseal_net::listener` accepts → `linkseal_edge::cores` gives the connection a thread →
+//! `linkseal_edge::limits` grants a permit →
 //! `linkseal_net::proxy_protocol` reads the load balancer's header → `linkseal_edge::tls` reads the
 //! ClientHello → `linkseal_domain::registry`, or admission for an unknown name, decides whether the name
 //! is served → `linkseal_domain::cert::cache` returns the certificate, or queues a request to the control

@@ -11,6 +11,7 @@
 //! | `reload`, `drain` | SIGHUP and shutdown |
 //! | `outbox` | writes the control plane's outbox to the journal |
 //! | `admin_runtime`, `delivery_runtime` | the runtimes of the admin port and of event delivery, apart from the data plane's |
+//! | `background` | the priority of what runs beside the data plane; the look at memory |
 //! | `demo`, `doctor` | an edge with its own CA on loopback; the checks before a start |
 
 mod admin_runtime;

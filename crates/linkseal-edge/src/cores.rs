@@ -141,10 +141,11 @@ impl CoreSet {
         Place { core, load }
     }
 
-    /// How many connections they have.
+    /// How many connections each has.
     #[cfg(test)]
-    pub(crate) fn connections(&self) -> usize {
-        self.cores.iter().map(|core| core.open.0.load(Ordering::Relaxed)).sum()
+    pub(crate) fn loads(&self) -> Vec<usize> {
+        let load = |core: &Core| core.open.0.load(Ordering::Relaxed);
+        self.cores.iter().map(load).collect()
     }
 
     /// Asks every connection to end, and stops accepting.

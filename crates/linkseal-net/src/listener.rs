@@ -185,7 +185,7 @@ impl Bound {
         self.kind
     }
 
-    /// The socket, for accepting before [`Bound::run`].
+    /// The socket, for accepting before [`Bound::share`].
     pub fn socket(&self) -> &TcpListener {
         &self.socket
     }

@@ -188,3 +188,23 @@ async fn connections_drain_on_shutdown() {
     assert_eq!((edge.limits.open(), edge.limits.addresses()), (0, 0));
     TcpStream::connect(edge.https).await.unwrap_err();
 }
+
+#[tokio::test(flavor = "local")]
+async fn connections_are_spread_over_the_cores_and_answered_on_both() {
+    let edge = TestEdge::start(Options::default());
+    let mut open = Vec::new();
+    for held in 1..=10 {
+        let mut socket = TcpStream::connect(edge.http).await.unwrap();
+        echoed(&mut socket).await;
+        open.push(socket);
+        let loads = edge.cores.set().loads();
+        assert_eq!(loads.iter().sum::<usize>(), held);
+        assert!(loads.iter().all(|load| load.abs_diff(held / 2) <= 1), "{loads:?}");
+    }
+    for socket in &mut open {
+        echoed(socket).await;
+    }
+    drop(open);
+    edge.until_idle().await;
+    crate::testing::until(|| edge.cores.set().loads() == [0, 0]).await;
+}

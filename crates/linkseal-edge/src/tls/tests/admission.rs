@@ -136,7 +136,7 @@ async fn a_flood_of_random_names_leaves_nothing_behind() {
         (edge.connections.acceptor().names_waited_for(), edge.limits.addresses()),
         (0, 0)
     );
-    until(|| edge.cores.set().connections() == 0).await;
+    until(|| edge.cores.set().loads() == [0, 0]).await;
 }
 
 #[tokio::test(flavor = "local")]
