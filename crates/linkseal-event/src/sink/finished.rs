@@ -139,7 +139,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (pattern, settings) = settings(dir.path(), true, Some(Duration::from_secs(7200)));
         let now = Clock::system().now();
-        let current = pattern.at(&now.to_string());
+        // At midnight the day changes before the second look.
+        let current = pattern.at(&(now + SETTLED * 2).to_string());
         let text = "{\"seq\":1}\n".repeat(1000);
         fs::write(&current, &text).unwrap();
         fs::write(dir.path().join("2020-01-01.ndjson"), &text).unwrap();
