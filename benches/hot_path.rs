@@ -99,8 +99,8 @@ fn name_lookup(bencher: Bencher<'_, '_>, domains: usize) {
     bencher.bench_local(|| registry.get(black_box(next.next().unwrap())).is_some());
 }
 
-/// A click as the JSON that is written: the encoding, and the hand-over to the journal's thread, for which nobody
-/// waits.
+/// A click as the JSON that is written: the encoding, and the hand-over to the journal's thread, without a
+/// wait for it.
 #[divan::bench]
 fn encode(bencher: Bencher<'_, '_>) {
     let (journal, clock, _dir) = open_journal("queued");

@@ -253,7 +253,7 @@ turn() { # turn VARIANT MODE open|click OPTIONS…: sets RESULT to the line of a
     disturbed=$((disturbed + 1))
 }
 
-calm() { # waits for a second in which nobody uses the machine, for half a minute at most
+calm() { # waits for a second in which the machine is idle, for half a minute at most
     local line
     for _ in $(seq 30); do
         line=$("$LOAD" machine)

@@ -66,7 +66,7 @@ fn judging() {
     println!("judge:             {each:>6} ns");
 }
 
-/// So many tasks record one event in each turn of the runtime and wait until it is written.
+/// `at_once` tasks record one event each in every turn of the runtime, and wait until it is written.
 fn turns(at_once: u32) {
     let edge = Edge::new();
     let rounds = if at_once == 1 { LONE_EVENTS } else { EVENTS / at_once };

@@ -1,5 +1,5 @@
 //! An HTTP/1.1 connection. While it is idle it keeps no buffers: hyper's connection is taken apart, and
-//! made anew when bytes come.
+//! a new one is made over the same stream when bytes come.
 
 use std::pin::Pin;
 use std::rc::Rc;

@@ -36,7 +36,7 @@ pub(super) struct Batch {
     /// Contended only when a request begins to wait while the outcome is decided.
     open: Mutex<Open>,
     outcome: AtomicU8,
-    /// Whether requests wait that whoever sees the outcome first has to wake.
+    /// Whether requests still wait; the first request that sees the outcome wakes them.
     has_rest: AtomicBool,
     /// The number of events, once it is submitted.
     count: AtomicU64,
@@ -240,8 +240,8 @@ impl Batch {
         self.outcome.load(Ordering::Acquire) == WAITING
     }
 
-    /// Wakes one request, which wakes the others. Whoever sees the outcome also sees that there are
-    /// others.
+    /// Wakes one request, which wakes the others. A request that sees the outcome also sees that there
+    /// are others.
     fn decide(&self, outcome: Outcome, mut open: MutexGuard<'_, Open>) {
         let one = open.waiting.pop();
         self.has_rest.store(!open.waiting.is_empty(), Ordering::Release);

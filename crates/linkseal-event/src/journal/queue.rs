@@ -107,7 +107,7 @@ impl Queue {
             };
             turn.journal = self.id;
             turn.room = added.used;
-            // Nobody submits it later if it is empty.
+            // An empty batch has no request that would submit it later.
             if added.is_full || (opened && added.event.is_none()) {
                 batch.submit();
             } else {
@@ -235,7 +235,7 @@ impl Queue {
         });
     }
 
-    /// Ends the watch. Requests that wait are told that their events are lost; the caller counts them.
+    /// Ends the watch. Requests that wait get their events as lost; the caller counts them.
     pub(super) fn end_watch(&self) {
         self.mailbox.end_watch().iter().for_each(|batch| batch.give_up());
     }

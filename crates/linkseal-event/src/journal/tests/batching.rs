@@ -98,7 +98,7 @@ fn events_of_tasks_that_are_spawned_in_a_turn_leave_with_it() {
 
 #[test]
 fn a_dropped_event_is_written_and_holds_up_no_other() {
-    /// When an event is dropped: after so many turns of the runtime, or when its outcome is known but
+    /// When an event is dropped: after a number of turns of the runtime, or when its outcome is known but
     /// its task has not been polled again.
     const TURNS: usize = 5;
     let runtime = tokio::runtime::Builder::new_current_thread()
