@@ -144,8 +144,10 @@ mod tests {
     fn every_crate_is_known_by_its_old_target() {
         let crates = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).unwrap();
         let names = crates.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        // The peers of tests have never had another target.
         let mut names: Vec<_> = names
             .filter_map(|name| Some(name.strip_prefix("linkseal-")?.to_owned()))
+            .filter(|name| name != "peers")
             .collect();
         names.sort_unstable();
         assert_eq!(names, CRATES);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 const PORTS: Range<u16> = 20_000..32_000;
 
 /// A port of 127.0.0.1 that is free for TCP and UDP. No port is returned twice.
-pub(crate) fn free_port() -> SocketAddr {
+pub fn free_port() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let span = u32::from(PORTS.end - PORTS.start);
     for _ in PORTS {
