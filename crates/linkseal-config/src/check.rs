@@ -12,7 +12,7 @@ pub(super) fn check(config: &Config, found: &mut Findings<'_>) {
     config.admission.check(found);
     config.acme.check(found);
     config.acme.check_names(&config.edge, found);
-    config.store.check(found);
+    config.store.check(&config.edge, &config.events, found);
     config.links.check(found);
     config.events.check(found);
     upstream::check(&config.upstream, found);

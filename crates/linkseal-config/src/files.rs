@@ -19,6 +19,8 @@ use crate::sections::store::Store;
 
 /// The depth of the journal: a directory per boot, with its segments.
 const JOURNAL_DEPTH: usize = 2;
+/// The depth of a node's copy of PostgreSQL: its files.
+const COPY_DEPTH: usize = 1;
 /// The embedded store's files: database, write-ahead log, its index, lock.
 const BESIDE_STORE: [&str; 4] = ["", "-wal", "-shm", ".lock"];
 /// A sealing key is 64 digits; a longer file is not one.
@@ -48,6 +50,11 @@ impl Config {
                     .err()
                     .map(|refused| to_be_written("store.url", &refused)),
             );
+        }
+        if self.store.postgres().is_some() {
+            let copy = &self.store.copy_dir;
+            let copy = is_creatable(copy).and_then(|()| usable(copy, COPY_DEPTH));
+            found.extend(copy.err().map(|refused| to_be_written("store.copy_dir", &refused)));
         }
         found.extend(sealing_key(&self.store));
         let journal = is_creatable(&self.events.dir).and_then(|()| usable(&self.events.dir, JOURNAL_DEPTH));
@@ -116,7 +123,11 @@ fn sealing_key(store: &Store) -> Option<Unusable> {
             Some(file) if file.exists() => bad("is missing: put the store's own key there".to_owned()),
             // The start creates it together with the store.
             Some(_) if may_be_made => None,
-            _ => bad("is missing; `openssl rand -hex 32` generates one".to_owned()),
+            Some(_) => bad("is missing; `openssl rand -hex 32` generates one".to_owned()),
+            None => bad(
+                "is missing: copy the fleet's own key there; for the first node `openssl rand -hex 32` generates it"
+                    .to_owned(),
+            ),
         },
         Err(error) => bad(format!("cannot be read ({error}){}", advice(&error))),
     }
@@ -239,6 +250,29 @@ mod tests {
         assert!(without_key[0].1.contains("store's own key"), "{without_key:?}");
         fs::remove_file(dir.path().join("networks")).unwrap();
         assert!(unusable(&config).iter().any(|(key, _)| key == "events.networks_file"));
+    }
+
+    #[test]
+    fn a_fleet_needs_its_key_and_a_directory_for_its_copy() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = after_a_run(dir.path());
+        config.store.url = "postgres://u@db/linkseal".parse().unwrap();
+        config.store.key_file = Some(dir.path().join("linkseal.key"));
+        config.store.copy_dir = dir.path().join("is/made");
+        assert_eq!(unusable(&config), []);
+        fs::remove_file(dir.path().join("linkseal.key")).unwrap();
+        let without_key = unusable(&config);
+        assert!(
+            without_key.len() == 1 && without_key[0].1.contains("copy the fleet's own key there"),
+            "{without_key:?}"
+        );
+        fs::write(dir.path().join("linkseal.key"), "0a".repeat(32)).unwrap();
+        fs::write(dir.path().join("is"), "a file").unwrap();
+        let without_copy = unusable(&config);
+        assert!(
+            without_copy.len() == 1 && without_copy[0].0 == "store.copy_dir",
+            "{without_copy:?}"
+        );
     }
 
     #[test]

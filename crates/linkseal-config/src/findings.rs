@@ -27,6 +27,11 @@ impl<'a> Findings<'a> {
         }
     }
 
+    /// Whether the file or the environment sets a key, be it to its default.
+    pub(crate) fn is_set(&self, key: &str) -> bool {
+        self.tree.contains(&KeyPath::parse(key))
+    }
+
     /// Reports something that keeps linkseal from running.
     pub(crate) fn problem(&mut self, key: &str, message: impl Into<String>) {
         let problem = self.at(key, message.into());

@@ -42,7 +42,7 @@ use serde::{Deserialize, Serialize};
 pub use self::files::Unusable;
 pub use self::reference::reference;
 pub use self::reload::{Metrics, Reloaded, reload};
-pub use self::secrets::{AdminToken, CaConfig, CaSecrets, LinkSecret, Secrets, SinkSecrets};
+pub use self::secrets::{AdminToken, CaConfig, CaSecrets, LinkSecret, Secrets, SinkSecrets, StoreSecrets};
 pub use self::sections::{acme, admin, admission, dns, edge, events, links, listen, log, pages, store, upstream};
 pub use self::source::{ADMIN_TOKEN_VARIABLE, ConfigError, Place, Problem, admin_token};
 pub use self::values::{

@@ -22,6 +22,7 @@ pub fn reload(old: &Config, path: &Path) -> Result<Reloaded, ConfigError> {
     let needs_restart = changes_needing_restart(old, &config);
     config.listen.clone_from(&old.listen);
     config.store.clone_from(&old.store);
+    config.secrets.store.clone_from(&old.secrets.store);
     config.edge.node.clone_from(&old.edge.node);
     config.events.dir.clone_from(&old.events.dir);
     Ok(Reloaded { config, needs_restart })
@@ -42,6 +43,8 @@ pub(crate) fn changes_needing_restart(old: &Config, new: &Config) -> Vec<&'stati
         ("store.url", a.store.url != b.store.url),
         ("store.password_file", a.store.password_file != b.store.password_file),
         ("store.key_file", a.store.key_file != b.store.key_file),
+        ("store.connections", a.store.connections != b.store.connections),
+        ("store.copy_dir", a.store.copy_dir != b.store.copy_dir),
         ("edge.node", a.edge.node != b.edge.node),
         ("events.dir", a.events.dir != b.events.dir),
         ("log.format", a.log.format != b.log.format),

@@ -22,6 +22,7 @@ use crate::sections::acme::{Acme, Eab, Limits};
 use crate::sections::admin::Role;
 use crate::sections::events::Sink;
 use crate::sections::pages::Logo;
+use crate::sections::store::{PostgresTls, Store};
 use crate::values::HttpUrl;
 
 /// The contents of the files that a configuration names.
@@ -30,6 +31,7 @@ pub struct Secrets {
     /// In the order of `links.keys`.
     pub link_keys: Vec<LinkSecret>,
     pub admin_tokens: Vec<AdminToken>,
+    pub store: StoreSecrets,
     /// Per CA: `acme` first, then its fallbacks.
     pub authorities: Vec<CaSecrets>,
     /// Per event sink.
@@ -37,6 +39,15 @@ pub struct Secrets {
     pub logo: Option<Logo>,
     /// Per upstream rule: the CA certificates to trust instead of the public ones; empty if it names none.
     pub upstream_trust: Vec<Vec<CertificateDer<'static>>>,
+}
+
+/// The contents of the files for PostgreSQL; empty with an embedded store.
+#[derive(Clone, Default)]
+pub struct StoreSecrets {
+    /// The user's password. `None`: the server must not ask for one.
+    pub password: Option<SecretString>,
+    /// The CA certificates to trust instead of the public ones; empty if the URL names none.
+    pub trust: Vec<CertificateDer<'static>>,
 }
 
 /// The contents of one sink's files.
@@ -145,6 +156,7 @@ impl Secrets {
         if let Some(warning) = too_open(&config.store.key_path().0) {
             found.warn("store.key_file", warning);
         }
+        secrets.store = StoreSecrets::read(&config.store, found);
         let main = (config.acme.ca_file.as_deref(), config.acme.eab.as_ref());
         secrets.authorities.push(CaSecrets::read("acme", main, found));
         for (i, fallback) in config.acme.fallback.iter().enumerate() {
@@ -168,6 +180,29 @@ impl Secrets {
             secrets.upstream_trust.push(trust.unwrap_or_default());
         }
         secrets
+    }
+}
+
+impl StoreSecrets {
+    fn read(store: &Store, found: &mut Findings<'_>) -> Self {
+        let Some(url) = store.postgres() else {
+            return Self::default();
+        };
+        let password = store.password_file.as_deref().and_then(|file| {
+            let wanted = "the password of store.url's user in one line";
+            read_secret(file, "store.password_file", wanted, found, password)
+        });
+        let trust = match url.tls() {
+            PostgresTls::VerifyFull { roots: Some(file) } => {
+                let wanted = "certificates in PEM form (sslrootcert)";
+                read(file, "store.url", wanted, found, certificates)
+            }
+            PostgresTls::VerifyFull { roots: None } | PostgresTls::Disabled => None,
+        };
+        Self {
+            password,
+            trust: trust.unwrap_or_default(),
+        }
     }
 }
 
@@ -268,6 +303,13 @@ fn admin_token(text: &str) -> Option<SecretString> {
 fn one_line(text: &str) -> Option<SecretString> {
     let text = text.trim();
     (!text.is_empty() && !text.contains('\n')).then(|| SecretString::from(text))
+}
+
+/// A password may begin or end with a space; only the end of the line does not belong to it.
+fn password(text: &str) -> Option<SecretString> {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    (!text.is_empty() && !text.contains(['\n', '\r', '\0'])).then(|| SecretString::from(text))
 }
 
 /// A MAC key in base64url, as RFC 8555 §7.3.4 requires, or in the standard alphabet, as some CAs show it.

@@ -24,7 +24,7 @@ pub struct Edge {
     /// The HTTPS port as clients see it; redirects point to it.
     #[serde(default = "public_https_port")]
     pub public_https_port: NonZeroU16,
-    /// The name of this node in events, leases and logs. Default: the host name. Changes need a restart.
+    /// The name of this node in events and logs; unique in a fleet. Default: the host name. Changes need a restart.
     #[serde(default = "host_name")]
     pub node: Label,
     /// How long a handshake waits for a certificate that is being obtained, before it ends with an alert. At most 60s.

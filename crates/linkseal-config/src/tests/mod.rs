@@ -6,6 +6,7 @@ mod mistakes;
 mod reload;
 mod renamed;
 mod secrets;
+mod store;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -24,12 +24,18 @@ pub use self::url::{HttpUrl, LinkPrefix, PathPrefix};
 pub trait Written: FromStr {
     /// What is allowed, as the end of "must be …".
     const ALLOWED: &'static str;
+
+    /// What is wrong with a text, if more can be said than what is allowed. Must not contain a secret.
+    fn why(_error: &Self::Err) -> Option<String> {
+        None
+    }
 }
 
 /// Parses a command-line argument that is written like a value of the configuration; the error says what is
-/// allowed.
+/// wrong or what is allowed.
 pub fn argument<T: Written>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("must be {}", T::ALLOWED))
+    text.parse()
+        .map_err(|error| T::why(&error).unwrap_or_else(|| format!("must be {}", T::ALLOWED)))
 }
 
 /// The text is not allowed; [`Written::ALLOWED`] says what is.
@@ -38,11 +44,16 @@ pub fn argument<T: Written>(text: &str) -> Result<T, String> {
 pub struct InvalidValue;
 
 /// Derives serde and JSON Schema for a type that parses and prints itself as text. `$allowed` follows "must
-/// be"; the example appears in the schema.
+/// be"; the example appears in the schema. `$why` implements [`Written::why`].
 macro_rules! written_as_text {
-    ($name:ident, $allowed:literal, $example:literal) => {
+    ($name:ident, $allowed:literal, $example:literal $(, $why:expr)?) => {
         impl crate::Written for $name {
             const ALLOWED: &'static str = $allowed;
+            $(
+                fn why(error: &Self::Err) -> Option<String> {
+                    $why(error)
+                }
+            )?
         }
 
         impl serde::Serialize for $name {
@@ -61,7 +72,10 @@ macro_rules! written_as_text {
                     }
                     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$name, E> {
                         text.parse()
-                            .map_err(|_| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+                            .map_err(|error| match <$name as crate::Written>::why(&error) {
+                                Some(why) => E::custom(why),
+                                None => E::invalid_value(serde::de::Unexpected::Str(text), &self),
+                            })
                     }
                 }
                 d.deserialize_str(Text)
