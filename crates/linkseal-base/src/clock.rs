@@ -45,6 +45,8 @@ struct Inner {
     /// The part of the offset that counts as elapsed time, unlike a clock that was set.
     passed_ms: AtomicI64,
     began: Instant,
+    /// Milliseconds since 1970 at which a test's clock stands. `None`: it runs with the system's.
+    stands_at: Option<i64>,
     moved: Notify,
 }
 
@@ -54,6 +56,7 @@ impl Default for Inner {
             offset_ms: AtomicI64::new(0),
             passed_ms: AtomicI64::new(0),
             began: Instant::now(),
+            stands_at: None,
             moved: Notify::new(),
         }
     }
@@ -65,16 +68,20 @@ impl Clock {
         Self::default()
     }
 
+    /// A clock that stands still and moves only by [`Clock::advance`] and [`Clock::set`].
+    #[cfg(feature = "testing")]
+    pub fn standing_at(at: Timestamp) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                stands_at: Some(at.as_millis()),
+                ..Inner::default()
+            }),
+        }
+    }
+
     /// The current time.
     pub fn now(&self) -> Timestamp {
-        #[allow(
-            clippy::disallowed_methods,
-            reason = "this is the one place that reads the system's time"
-        )]
-        let since = std::time::SystemTime::now().duration_since(UNIX_EPOCH);
-        // A clock before 1970 counts as 1970 instead of causing a panic: certificates then look not
-        // yet valid, which is reported as a wrong clock.
-        let ms = since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
+        let ms = self.inner.stands_at.unwrap_or_else(system_ms);
         Timestamp::from_millis(ms.saturating_add(self.inner.offset_ms.load(Ordering::Relaxed)))
     }
 
@@ -96,7 +103,11 @@ impl Clock {
     /// Time elapsed since this clock was created, whatever it was set to.
     pub fn uptime(&self) -> Duration {
         let passed = u64::try_from(self.inner.passed_ms.load(Ordering::Relaxed)).unwrap_or(0);
-        self.inner.began.elapsed() + Duration::from_millis(passed)
+        let run = match self.inner.stands_at {
+            Some(_) => Duration::ZERO,
+            None => self.inner.began.elapsed(),
+        };
+        run + Duration::from_millis(passed)
     }
 
     /// Sleeps until the time of day reaches `deadline`, be it by a jump.
@@ -123,6 +134,18 @@ impl Clock {
             }
         }
     }
+}
+
+/// The system's time, in milliseconds since 1970.
+fn system_ms() -> i64 {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the system's time"
+    )]
+    let since = std::time::SystemTime::now().duration_since(UNIX_EPOCH);
+    // A clock before 1970 counts as 1970 instead of causing a panic: certificates then look not yet valid, which
+    // is reported as a wrong clock.
+    since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// How much of the remaining time to sleep before the clock is read again.
@@ -395,6 +418,18 @@ mod tests {
         };
         tokio::join!(clock.sleep(hour), jump);
         assert!(clock.uptime() >= hour);
+    }
+
+    #[cfg(feature = "testing")]
+    #[test]
+    fn a_clock_that_stands_moves_only_when_it_is_moved() {
+        let (at, hour) = (Timestamp::from_secs(1_800_000_000), Duration::from_secs(3600));
+        let clock = Clock::standing_at(at);
+        std::hint::black_box((0..100_000).sum::<u64>());
+        assert_eq!((clock.now(), clock.uptime()), (at, Duration::ZERO));
+        clock.advance(hour);
+        clock.set(-7_200_000);
+        assert_eq!((clock.now(), clock.uptime()), (at.minus(hour), hour));
     }
 
     #[test]

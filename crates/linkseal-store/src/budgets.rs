@@ -1,4 +1,5 @@
-//! Budgets: the limits of the CAs, mirrored as token buckets that all nodes share.
+//! Budgets: the limits of the CAs, mirrored as token buckets that all nodes share. They refill by the store's
+//! clock, never by a node's.
 //!
 //! [`crate::bucket`] has the arithmetic.
 
@@ -16,13 +17,13 @@ pub trait BudgetStore: Send + Sync + 'static {
     /// answer has a slot for the caller, after the slots of earlier callers; if several buckets lack
     /// tokens, it names the one that takes longest. If a bucket is too small to ever hold the amount, the
     /// slot is [`BudgetTake::per`] from now.
-    async fn take_budgets(&self, takes: &[BudgetTake], now: Timestamp) -> Result<BudgetAnswer, StoreError>;
+    async fn take_budgets(&self, takes: &[BudgetTake]) -> Result<BudgetAnswer, StoreError>;
 
     /// Returns tokens (an order that did not count after all), never above the bucket's size.
-    async fn return_budgets(&self, takes: &[BudgetTake], now: Timestamp) -> Result<(), StoreError>;
+    async fn return_budgets(&self, takes: &[BudgetTake]) -> Result<(), StoreError>;
 
     /// What a bucket holds now, without taking.
-    async fn budget_left(&self, take: &BudgetTake, now: Timestamp) -> Result<f64, StoreError>;
+    async fn budget_left(&self, take: &BudgetTake) -> Result<f64, StoreError>;
 }
 
 /// Tokens to take from one bucket.

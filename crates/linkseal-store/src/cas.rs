@@ -12,23 +12,28 @@ pub trait CaStore: Send + Sync + 'static {
     /// The account at a CA, by directory URL.
     async fn ca_account(&self, directory: &str) -> Result<Option<CaAccount>, StoreError>;
 
-    /// Writes the account at a CA.
-    async fn put_ca_account(&self, account: &CaAccount) -> Result<(), StoreError>;
+    /// Writes the account at a CA in place of `before` (`None`: there is none). [`StoreError::Conflict`] if another
+    /// one is stored.
+    async fn put_ca_account(&self, account: &CaAccount, before: Option<&CaAccount>) -> Result<(), StoreError>;
 
-    /// Holds back all orders at a CA until a time. Replaces an earlier hold-back, even one that lasts longer.
-    async fn hold_back(&self, ca: &str, until: Timestamp) -> Result<(), StoreError>;
+    /// Holds back all orders at a CA until a time, in place of the hold-back `before`, even if that lasts longer
+    /// ([`CaStore::held_back`]). [`StoreError::Conflict`] if another one is in force.
+    async fn hold_back(&self, ca: &str, until: Timestamp, before: Option<Timestamp>) -> Result<(), StoreError>;
 
-    /// Until when orders at a CA are held back. `None`: they are not, or no longer at `now`.
-    async fn held_back(&self, ca: &str, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
+    /// Until when orders at a CA are held back. `None`: they are not, or no longer.
+    async fn held_back(&self, ca: &str) -> Result<Option<Timestamp>, StoreError>;
 
     /// The failures of a CA, by directory URL. `None`: it works.
     async fn ca_trouble(&self, directory: &str) -> Result<Option<CaTrouble>, StoreError>;
 
-    /// Replaces the failures of a CA.
-    async fn put_ca_trouble(&self, trouble: &CaTrouble) -> Result<(), StoreError>;
-
-    /// Deletes the failures of a CA: it works.
-    async fn end_ca_trouble(&self, directory: &str) -> Result<(), StoreError>;
+    /// Replaces the failures of a CA (`None`: it works), if they are still `before`. [`StoreError::Conflict`] if
+    /// they are not.
+    async fn change_ca_trouble(
+        &self,
+        directory: &str,
+        before: Option<&CaTrouble>,
+        after: Option<&CaTrouble>,
+    ) -> Result<(), StoreError>;
 
     /// Deletes the failures of a CA and its hold-back, so that orders no longer wait.
     async fn release_ca(&self, directory: &str, audit: AuditEntry) -> Result<(), StoreError>;
@@ -36,7 +41,7 @@ pub trait CaStore: Send + Sync + 'static {
     /// The freeze of all orders, if one is in force.
     async fn freeze(&self) -> Result<Option<Freeze>, StoreError>;
 
-    /// Freezes all orders. Replaces an earlier freeze.
+    /// Freezes all orders. Replaces an earlier freeze. Both are changes in the feed.
     async fn put_freeze(&self, freeze: &Freeze, audit: AuditEntry) -> Result<(), StoreError>;
 
     /// Ends the freeze. [`StoreError::NotFound`] if there is none.

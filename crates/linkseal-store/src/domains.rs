@@ -22,10 +22,13 @@ pub trait DomainStore: Send + Sync + 'static {
     /// Reads one domain.
     async fn domain(&self, name: &DomainName) -> Result<Option<DomainRecord>, StoreError>;
 
+    /// Reads several domains, in no particular order, without those that there are not or that cannot be read.
+    async fn domains(&self, names: &[DomainName]) -> Result<Vec<DomainRecord>, StoreError>;
+
     /// Replaces a domain's record, if it still has the version it was read with and the fence
     /// still holds; everything in the change becomes durable together or not at all. Returns the
-    /// record with its new version. A fence holds while it is the newest grant of
-    /// [`crate::domain_lease`], even after the lease has expired: no other node has begun.
+    /// record with its new version. A fence holds while it is the newest grant of the domain's lease
+    /// ([`crate::LeaseKey::Domain`]), even after that has expired: no other node has begun.
     async fn transition(&self, change: Transition) -> Result<DomainRecord, StoreError>;
 
     /// Deletes a domain, if it still has the version it was read with: record, certificate, order,
@@ -53,12 +56,6 @@ pub trait DomainStore: Send + Sync + 'static {
     /// How many domains are in each state and reason; maintained with every change, not counted. `tenant`:
     /// `None` for all.
     async fn counts(&self, tenant: Option<&str>) -> Result<Vec<Count>, StoreError>;
-
-    /// Names whose [`DomainRecord::next_due`] is not after `now`, most overdue first.
-    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<DomainName>, StoreError>;
-
-    /// The earliest [`DomainRecord::next_due`] after `now`. `None`: nothing is scheduled.
-    async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
 
     /// The certificate of a domain, as last stored by a transition.
     async fn certificate(&self, name: &DomainName) -> Result<Option<StoredCertificate>, StoreError>;

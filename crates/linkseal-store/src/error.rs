@@ -20,6 +20,18 @@ pub enum StoreError {
         "the record of {name} cannot be read ({why}); run the version that wrote it, or purge the domain: DELETE /v1/domains/{name}?purge=true"
     )]
     Unreadable { name: String, why: String },
+    /// Another process is the node of this name.
+    #[error(
+        "another process is the node `{name}` ({seen} s ago it was alive); give each node a name of its own (edge.node), or stop that process first"
+    )]
+    NodeTaken {
+        name: String,
+        /// Seconds since it was last seen.
+        seen: u64,
+    },
+    /// The connection was lost while the change was being committed, and whether it was could not be found out.
+    #[error("the store was lost while it took the change, which may be stored or not; read it again")]
+    OutcomeUnknown,
     /// A bounded list is full.
     #[error("there are {0} already, which is the most allowed; delete one first")]
     TooMany(usize),
@@ -58,6 +70,8 @@ impl StoreError {
             Self::Conflict => "conflict",
             Self::Fenced => "fenced",
             Self::Unreadable { .. } => "unreadable",
+            Self::NodeTaken { .. } => "node_taken",
+            Self::OutcomeUnknown => "outcome_unknown",
             Self::TooMany(_) => "too_many",
             Self::Locked { .. } => "locked",
             Self::Newer { .. } => "newer",

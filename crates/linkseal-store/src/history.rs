@@ -1,13 +1,9 @@
-//! History: each domain's timeline, the audit log, and the change feed.
-//!
-//! The change feed exists for fleets: a node will follow it to invalidate what another node changed.
-//! Every change is already written to it, but no node reads it yet.
+//! History: each domain's timeline, and the audit log.
 
 use async_trait::async_trait;
 use linkseal_base::clock::Timestamp;
 use linkseal_domain::DomainName;
 use linkseal_domain::ssl::Reason;
-use linkseal_link::Slug;
 use serde::{Deserialize, Serialize};
 
 use crate::StoreError;
@@ -15,10 +11,8 @@ use crate::StoreError;
 /// How many lines of a domain's timeline are kept: the newest. A line is at most some hundred
 /// bytes, and a domain that fails for a month has about a hundred.
 pub const TIMELINE_KEPT: u64 = 200;
-/// How many changes are kept for followers: more than a node misses in any short absence.
-pub(crate) const CHANGES_KEPT: u64 = 100_000;
 
-/// Timelines, audit log and change feed.
+/// Timelines and audit log.
 #[async_trait]
 pub trait HistoryStore: Send + Sync + 'static {
     /// What happened to a domain, newest first, before the entry `before` (`None`: from the newest).
@@ -38,13 +32,6 @@ pub trait HistoryStore: Send + Sync + 'static {
     /// Deletes audit lines that are older than `before`, and the oldest beyond `keep`; a bounded number
     /// per call. Returns how many were deleted.
     async fn prune_audit(&self, before: Timestamp, keep: u64) -> Result<u64, StoreError>;
-
-    /// Changes after `seq`, oldest first: what another node's caches must follow. Only the newest
-    /// [`CHANGES_KEPT`] are kept: a node that is further behind `change_head` reads everything again.
-    async fn changes_since(&self, seq: u64, limit: usize) -> Result<Vec<Change>, StoreError>;
-
-    /// The sequence number of the newest change; 0 if there was none.
-    async fn change_head(&self) -> Result<u64, StoreError>;
 }
 
 /// An entry of a domain's history.
@@ -81,32 +68,4 @@ pub struct AuditEntry {
     pub before: serde_json::Value,
     /// The values after; `null` if there are none.
     pub after: serde_json::Value,
-}
-
-/// A change in the store that caches must follow.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    pub seq: u64,
-    pub what: Changed,
-}
-
-/// What a [`Change`] is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Changed {
-    /// A domain's record, or its purge.
-    Domain {
-        name: DomainName,
-        /// Whether the certificate changed with it.
-        certificate: bool,
-    },
-    /// The ticket keys.
-    TicketKeys,
-    /// A stored redirect.
-    Redirect {
-        /// `None`: a redirect for all domains.
-        domain: Option<DomainName>,
-        slug: Slug,
-    },
-    /// The kill switches.
-    Kills,
 }

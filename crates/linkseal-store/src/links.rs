@@ -22,27 +22,36 @@ pub trait LinkStore: Send + Sync + 'static {
     /// A page of stored redirects: those for all domains first, then by domain; by slug in each.
     async fn redirects(&self, query: &RedirectQuery) -> Result<Vec<StoredRedirect>, StoreError>;
 
-    /// Stores a redirect. Replaces one of the same domain and slug. [`StoreError::NotFound`] if there is
-    /// no such domain.
-    async fn put_redirect(&self, redirect: &StoredRedirect, audit: AuditEntry) -> Result<(), StoreError>;
-
-    /// Deletes a redirect. [`StoreError::NotFound`] if there is none.
-    async fn delete_redirect(
+    /// Stores a redirect in place of `before` (`None`: there is none of its domain and slug), so that the audit
+    /// entry shows what it replaced. [`StoreError::Conflict`] if another one is stored; [`StoreError::NotFound`]
+    /// if there is no such domain.
+    async fn put_redirect(
         &self,
-        domain: Option<&DomainName>,
-        slug: &Slug,
+        redirect: &StoredRedirect,
+        before: Option<&StoredRedirect>,
         audit: AuditEntry,
     ) -> Result<(), StoreError>;
+
+    /// Deletes a redirect, if it is stored like this. [`StoreError::Conflict`] if it was changed;
+    /// [`StoreError::NotFound`] if there is none.
+    async fn delete_redirect(&self, redirect: &StoredRedirect, audit: AuditEntry) -> Result<(), StoreError>;
 
     /// All kill switches, sorted by kind and value; [`KILLS_KEPT`] at most.
     async fn kills(&self) -> Result<Vec<StoredKill>, StoreError>;
 
-    /// Stores a kill switch. Replaces one of the same kind and value. [`StoreError::TooMany`] if there are
-    /// [`KILLS_KEPT`] others.
-    async fn put_kill(&self, kill: &StoredKill, audit: AuditEntry) -> Result<(), StoreError>;
+    /// Stores a kill switch in place of `before` (`None`: there is none of its kind and value).
+    /// [`StoreError::Conflict`] if another one is stored; [`StoreError::TooMany`] if there are [`KILLS_KEPT`]
+    /// others.
+    async fn put_kill(
+        &self,
+        kill: &StoredKill,
+        before: Option<&StoredKill>,
+        audit: AuditEntry,
+    ) -> Result<(), StoreError>;
 
-    /// Deletes a kill switch. [`StoreError::NotFound`] if there is none.
-    async fn delete_kill(&self, kill: &Kill, audit: AuditEntry) -> Result<(), StoreError>;
+    /// Deletes a kill switch, if it is stored like this. [`StoreError::Conflict`] if it was changed;
+    /// [`StoreError::NotFound`] if there is none.
+    async fn delete_kill(&self, kill: &StoredKill, audit: AuditEntry) -> Result<(), StoreError>;
 }
 
 /// A redirect that is stored instead of signed.

@@ -14,8 +14,8 @@ pub(crate) const OUTBOX_KEPT: u64 = 100_000;
 /// The outbox.
 #[async_trait]
 pub trait OutboxStore: Send + Sync + 'static {
-    /// The [`crate::Transition::outbox_events`] that the journal has not taken yet, oldest first; at most
-    /// [`OUTBOX_KEPT`] are kept.
+    /// The [`crate::Transition::outbox_events`] that the journal has not taken yet, those of a domain oldest
+    /// first; at most [`OUTBOX_KEPT`] are kept.
     async fn outbox(&self, limit: usize) -> Result<Vec<OutboxEvent>, StoreError>;
 
     /// Deletes events that the journal has taken, by [`OutboxEvent::seq`].

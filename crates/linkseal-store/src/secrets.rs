@@ -1,5 +1,7 @@
 //! Secrets that the whole fleet shares. They arrive sealed and are never stored in the clear.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use linkseal_base::clock::Timestamp;
 
@@ -17,13 +19,15 @@ pub trait SecretStore: Send + Sync + 'static {
     /// The session-ticket keys, newest first.
     async fn ticket_keys(&self) -> Result<Vec<TicketKeyRow>, StoreError>;
 
-    /// Adds a ticket key if the newest is still `after` (`None`: if there is none), and deletes those made
-    /// before `drop_before`. Returns whether it was added: only one node of a fleet can add it.
+    /// Adds a ticket key if the newest is still `after` (`None`: if there is none) and at least as old as
+    /// `rotate`, and deletes those that are older than `keep`. The key counts as made now. Returns whether it was
+    /// added: only one node of a fleet can add it.
     async fn add_ticket_key(
         &self,
-        key: &TicketKeyRow,
+        key: &NewTicketKey,
         after: Option<u64>,
-        drop_before: Timestamp,
+        rotate: Duration,
+        keep: Duration,
     ) -> Result<bool, StoreError>;
 }
 
@@ -36,4 +40,13 @@ pub struct TicketKeyRow {
     pub sealed: Vec<u8>,
     /// When it was made.
     pub created: Timestamp,
+}
+
+/// A ticket key that is to be added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewTicketKey {
+    /// One more than that of the newest.
+    pub id: u64,
+    /// The key, sealed for `ticket_keys/{id}`.
+    pub sealed: Vec<u8>,
 }

@@ -3,7 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use linkseal_domain::{DomainName, DomainRecord};
 use parking_lot::Mutex;
+
+use crate::StoreError;
+use crate::values::record_of;
 
 /// Names remembered at most; a store with more of them was written by another program.
 const KEPT: usize = 10_000;
@@ -16,6 +20,23 @@ pub(super) struct Unreadable {
 }
 
 impl Unreadable {
+    /// Reads the record of a domain, or notes that it cannot be read.
+    pub(super) fn read(&self, name: &DomainName, text: &str, version: u64) -> Result<DomainRecord, StoreError> {
+        match record_of(name.as_str(), text, version) {
+            Ok(record) => {
+                self.forget(name.as_str());
+                Ok(record)
+            }
+            Err(why) => {
+                self.note(name.as_str(), &why);
+                Err(StoreError::Unreadable {
+                    name: name.to_string(),
+                    why,
+                })
+            }
+        }
+    }
+
     /// Records one; it is logged the first time.
     pub(super) fn note(&self, name: &str, why: &str) {
         let mut names = self.names.lock();
@@ -41,10 +62,6 @@ impl Unreadable {
 
     pub(super) fn contains(&self, name: &str) -> bool {
         self.names.lock().contains_key(name)
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.names.lock().len()
     }
 
     /// Name and cause of each, sorted by name.

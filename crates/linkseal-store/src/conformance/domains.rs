@@ -1,17 +1,14 @@
 //! Creating, changing and forgetting single domains.
 
-use linkseal_base::clock::Timestamp;
 use linkseal_domain::ssl::Reason;
 
-use super::{MINUTE, NOW, add, audit, creation, lease, line, name, record, to};
-use crate::{
-    Changed, OrderRecord, OrderStep, SharedStore, StoreError, StoredCertificate, TimelineEntry, Transition,
-    domain_lease,
-};
+use super::{Fresh, NOW, add, audit, changed, changes, creation, held, lease, line, name, owner, record, to};
+use crate::{Changed, OrderRecord, OrderStep, StoreError, StoredCertificate, TimelineEntry, Transition};
 
-pub(crate) async fn a_domain_is_created_once(store: SharedStore) {
+pub(crate) async fn a_domain_is_created_once(Fresh { store, .. }: &Fresh) {
     let mut wanted = record("a.example", "acme", Reason::Queued);
     wanted.version = 77;
+    let begin = store.feed_end().await.unwrap();
     wanted.fallback_url = Some("https://acme.example/".into());
     let mut new = creation(wanted.clone());
     new.audit = Some(audit("create", "a.example"));
@@ -26,14 +23,14 @@ pub(crate) async fn a_domain_is_created_once(store: SharedStore) {
     let again = creation(record("a.example", "other", Reason::Ok));
     assert!(matches!(store.create(again).await, Err(StoreError::Exists)));
     assert_eq!(store.domain(&name("a.example")).await.unwrap().unwrap().tenant, "acme");
-    assert_eq!(store.change_head().await.unwrap(), 1);
+    assert_eq!(changes(store, &begin).await.0, [changed(&name("a.example"))]);
 }
 
-pub(crate) async fn a_transition_stores_everything_together(store: SharedStore) {
-    let before = add(&store, "a.example", "acme", Reason::Ordering).await;
-    let fence = lease(&store, &before.name, "node", NOW).await.unwrap();
+pub(crate) async fn a_transition_stores_everything_together(Fresh { store, .. }: &Fresh) {
+    let before = add(store, "a.example", "acme", Reason::Ordering).await;
+    let fence = lease(store, &before.name, owner(1)).await.unwrap();
     store.put_order(&order("a.example"), fence).await.unwrap();
-    let head = store.change_head().await.unwrap();
+    let head = store.feed_end().await.unwrap();
     let certificate = StoredCertificate {
         chain_pem: "chain".into(),
         sealed_key: vec![0, 1, 255],
@@ -67,31 +64,21 @@ pub(crate) async fn a_transition_stores_everything_together(store: SharedStore) 
     );
     assert_eq!(lines[1].event, "validated");
     assert_eq!(store.audit(None, 1).await.unwrap()[0].action, "reissue");
-    let changes = store.changes_since(head, 10).await.unwrap();
-    assert_eq!(changes.len(), 1);
-    assert_eq!(
-        changes[0].what,
-        Changed::Domain {
-            name: before.name.clone(),
-            certificate: true
-        }
-    );
+    let (seen, head) = changes(store, &head).await;
+    let with_certificate = Changed::Domain {
+        name: before.name.clone(),
+        certificate: true,
+    };
+    assert_eq!(seen, [with_certificate]);
 
     // A change without a certificate keeps the one there is, and says that it did not change.
     store.transition(to(&after, Reason::Moved)).await.unwrap();
     assert_eq!(store.certificate(&before.name).await.unwrap(), Some(certificate));
-    let changes = store.changes_since(changes[0].seq, 10).await.unwrap();
-    assert_eq!(
-        changes[0].what,
-        Changed::Domain {
-            name: before.name,
-            certificate: false
-        }
-    );
+    assert_eq!(changes(store, &head).await.0, [changed(&before.name)]);
 }
 
-pub(crate) async fn a_transition_from_an_old_version_conflicts(store: SharedStore) {
-    let first = add(&store, "a.example", "acme", Reason::Queued).await;
+pub(crate) async fn a_transition_from_an_old_version_conflicts(Fresh { store, .. }: &Fresh) {
+    let first = add(store, "a.example", "acme", Reason::Queued).await;
     let second = store.transition(to(&first, Reason::Ordering)).await.unwrap();
     assert!(matches!(
         store.transition(to(&first, Reason::Denied)).await,
@@ -105,12 +92,12 @@ pub(crate) async fn a_transition_from_an_old_version_conflicts(store: SharedStor
     ));
 }
 
-pub(crate) async fn a_refused_transition_changes_nothing(store: SharedStore) {
-    let first = add(&store, "a.example", "acme", Reason::Queued).await;
-    let fence = lease(&store, &first.name, "node", NOW).await.unwrap();
+pub(crate) async fn a_refused_transition_changes_nothing(Fresh { store, .. }: &Fresh) {
+    let first = add(store, "a.example", "acme", Reason::Queued).await;
+    let fence = lease(store, &first.name, owner(1)).await.unwrap();
     store.put_order(&order("a.example"), fence).await.unwrap();
     store.transition(to(&first, Reason::Ordering)).await.unwrap();
-    let (head, counts) = (store.change_head().await.unwrap(), store.counts(None).await.unwrap());
+    let (head, counts) = (store.feed_end().await.unwrap(), store.counts(None).await.unwrap());
     let stale = Transition {
         fence: Some(fence),
         certificate: Some(StoredCertificate {
@@ -128,13 +115,23 @@ pub(crate) async fn a_refused_transition_changes_nothing(store: SharedStore) {
     assert_eq!(store.timeline(&first.name, None, 10).await.unwrap().len(), 1);
     assert!(store.audit(None, 10).await.unwrap().is_empty());
     assert_eq!(
-        (store.change_head().await.unwrap(), store.counts(None).await.unwrap()),
+        (store.feed_end().await.unwrap(), store.counts(None).await.unwrap()),
         (head, counts)
     );
 }
 
-pub(crate) async fn of_concurrent_transitions_one_wins(store: SharedStore) {
-    let mut current = add(&store, "a.example", "acme", Reason::Queued).await;
+pub(crate) async fn several_domains_are_read_at_once(Fresh { store, .. }: &Fresh) {
+    let one = add(store, "a.example", "acme", Reason::Ok).await;
+    let two = add(store, "b.example", "acme", Reason::Ok).await;
+    let names = [two.name.clone(), name("nowhere.example"), one.name.clone()];
+    let mut read = store.domains(&names).await.unwrap();
+    read.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
+    assert_eq!(read, [one, two]);
+    assert!(store.domains(&[]).await.unwrap().is_empty());
+}
+
+pub(crate) async fn of_concurrent_transitions_one_wins(Fresh { store, .. }: &Fresh) {
+    let mut current = add(store, "a.example", "acme", Reason::Queued).await;
     let first = current.version;
     for _ in 0..5 {
         let tries = (0..20).map(|n| {
@@ -157,10 +154,10 @@ pub(crate) async fn of_concurrent_transitions_one_wins(store: SharedStore) {
     assert_eq!(store.timeline(&current.name, None, 100).await.unwrap().len(), 6);
 }
 
-pub(crate) async fn a_purge_leaves_only_the_audit_log(store: SharedStore) {
-    let first = add(&store, "a.example", "acme", Reason::Queued).await;
-    let other = add(&store, "b.example", "acme", Reason::Queued).await;
-    let fence = lease(&store, &first.name, "node", NOW).await.unwrap();
+pub(crate) async fn a_purge_leaves_only_the_audit_log(Fresh { store, .. }: &Fresh) {
+    let first = add(store, "a.example", "acme", Reason::Queued).await;
+    let other = add(store, "b.example", "acme", Reason::Queued).await;
+    let fence = lease(store, &first.name, owner(1)).await.unwrap();
     let certificate = StoredCertificate {
         chain_pem: "chain".into(),
         sealed_key: vec![1],
@@ -171,7 +168,7 @@ pub(crate) async fn a_purge_leaves_only_the_audit_log(store: SharedStore) {
     };
     let held = store.transition(change).await.unwrap();
     store.put_order(&order("a.example"), fence).await.unwrap();
-    let head = store.change_head().await.unwrap();
+    let head = store.feed_end().await.unwrap();
     store
         .purge(&first.name, None, audit("purge", "a.example"))
         .await
@@ -183,8 +180,11 @@ pub(crate) async fn a_purge_leaves_only_the_audit_log(store: SharedStore) {
     assert!(store.open_orders().await.unwrap().is_empty());
     assert!(store.timeline(&first.name, None, 10).await.unwrap().is_empty());
     assert_eq!(store.audit(None, 10).await.unwrap()[0].action, "purge");
-    let changes = store.changes_since(head, 10).await.unwrap();
-    assert!(matches!(&changes[..], [c] if matches!(&c.what, Changed::Domain { name, .. } if *name == first.name)));
+    let (seen, _) = changes(store, &head).await;
+    assert!(
+        matches!(&seen[..], [Changed::Domain { name, .. }] if *name == first.name),
+        "{seen:?}"
+    );
     assert!(matches!(
         store.transition(to(&held, Reason::Ok)).await,
         Err(StoreError::NotFound)
@@ -197,14 +197,14 @@ pub(crate) async fn a_purge_leaves_only_the_audit_log(store: SharedStore) {
     assert_eq!(store.domain(&other.name).await.unwrap(), Some(other));
 }
 
-pub(crate) async fn a_domain_that_is_added_again_is_a_new_one(store: SharedStore) {
-    let first = add(&store, "a.example", "acme", Reason::Ordering).await;
-    let fence = lease(&store, &first.name, "node", NOW).await.unwrap();
+pub(crate) async fn a_domain_that_is_added_again_is_a_new_one(Fresh { store, .. }: &Fresh) {
+    let first = add(store, "a.example", "acme", Reason::Ordering).await;
+    let fence = lease(store, &first.name, owner(1)).await.unwrap();
     store
         .purge(&first.name, None, audit("purge", "a.example"))
         .await
         .unwrap();
-    let again = add(&store, "a.example", "other", Reason::NeverRequested).await;
+    let again = add(store, "a.example", "other", Reason::NeverRequested).await;
     assert!(
         again.version > first.version,
         "a version identifies one state of one domain"
@@ -226,55 +226,16 @@ pub(crate) async fn a_domain_that_is_added_again_is_a_new_one(store: SharedStore
         store.put_order(&order("a.example"), fence).await,
         Err(StoreError::Fenced)
     ));
-    let next = lease(&store, &first.name, "other", NOW).await.unwrap();
-    assert!(next > fence);
+    let next = lease(store, &first.name, owner(2)).await.unwrap();
+    assert!(next.number > fence.number);
     assert_eq!(store.timeline(&first.name, None, 10).await.unwrap().len(), 1);
     assert_eq!(store.certificate(&first.name).await.unwrap(), None);
-    store.release_lease(&domain_lease(&first.name), fence).await.unwrap();
+    store.release_lease(&held(&first.name, fence)).await.unwrap();
     assert_eq!(
-        lease(&store, &first.name, "third", NOW).await,
+        lease(store, &first.name, owner(3)).await,
         None,
         "the new lease is not the old one's to release"
     );
-}
-
-pub(crate) async fn due_domains_come_in_order(store: SharedStore) {
-    assert_eq!(store.next_due(NOW).await.unwrap(), None);
-    let at = |minutes: u32| NOW + MINUTE * minutes;
-    let with = |text: &str, due: Option<Timestamp>| {
-        let mut record = record(text, "acme", Reason::RetryScheduled);
-        record.ssl.next_attempt = due;
-        creation(record)
-    };
-    for (text, due) in [
-        ("c.example", Some(3)),
-        ("a.example", Some(5)),
-        ("b.example", Some(1)),
-        ("n.example", None),
-    ] {
-        store.create(with(text, due.map(at))).await.unwrap();
-    }
-    assert_eq!(store.next_due(NOW).await.unwrap(), Some(at(1)));
-    assert!(store.due(NOW, 10).await.unwrap().is_empty());
-    assert_eq!(
-        store.due(at(3), 10).await.unwrap(),
-        [name("b.example"), name("c.example")]
-    );
-    assert_eq!(
-        store.due(at(9), 2).await.unwrap(),
-        [name("b.example"), name("c.example")]
-    );
-    assert_eq!(store.due(at(9), 10).await.unwrap().len(), 3);
-
-    let mut b = store.domain(&name("b.example")).await.unwrap().unwrap();
-    b.ssl.next_attempt = None;
-    store.transition(Transition::of(b)).await.unwrap();
-    store
-        .purge(&name("c.example"), None, audit("purge", "c.example"))
-        .await
-        .unwrap();
-    assert_eq!(store.due(at(9), 10).await.unwrap(), [name("a.example")]);
-    assert_eq!(store.next_due(NOW).await.unwrap(), Some(at(5)));
 }
 
 fn order(text: &str) -> OrderRecord {

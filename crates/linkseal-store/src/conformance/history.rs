@@ -1,13 +1,15 @@
-//! Timelines, the audit log, changes, and what the fleet shares.
+//! Timelines, the audit log, and the secrets that the fleet shares.
+
+use std::time::Duration;
 
 use linkseal_domain::ssl::Reason;
 
-use super::{MINUTE, NOW, add, audit, line, name, to};
-use crate::{CaAccount, Changed, SharedStore, TIMELINE_KEPT, TicketKeyRow, TimelineEntry, Transition};
+use super::{Fresh, NOW, add, audit, changes, line, name, to};
+use crate::{Changed, NewTicketKey, TIMELINE_KEPT, TicketKeyRow, TimelineEntry, Transition};
 
-pub(crate) async fn a_timeline_keeps_the_newest(store: SharedStore) {
-    let mut domain = add(&store, "a.example", "acme", Reason::Queued).await;
-    let other = add(&store, "b.example", "acme", Reason::Queued).await;
+pub(crate) async fn a_timeline_keeps_the_newest(Fresh { store, .. }: &Fresh) {
+    let mut domain = add(store, "a.example", "acme", Reason::Queued).await;
+    let other = add(store, "b.example", "acme", Reason::Queued).await;
     let kept = usize::try_from(TIMELINE_KEPT).unwrap();
     for chunk in 0..3 {
         let timeline = (0..kept / 2)
@@ -53,7 +55,7 @@ pub(crate) async fn a_timeline_keeps_the_newest(store: SharedStore) {
     );
 }
 
-pub(crate) async fn the_audit_log_pages_backwards(store: SharedStore) {
+pub(crate) async fn the_audit_log_pages_backwards(Fresh { store, .. }: &Fresh) {
     for n in 0..5 {
         store
             .append_audit(audit(&format!("action_{n}"), "a.example"))
@@ -75,34 +77,9 @@ pub(crate) async fn the_audit_log_pages_backwards(store: SharedStore) {
     assert_eq!(rest[2], wanted);
 }
 
-pub(crate) async fn changes_come_in_sequence(store: SharedStore) {
-    assert_eq!(store.change_head().await.unwrap(), 0);
-    assert!(store.changes_since(0, 10).await.unwrap().is_empty());
-    let domains = ["a.example", "b.example", "c.example"];
-    let adds = domains.iter().map(|text| add(&store, text, "acme", Reason::Queued));
-    let added = futures_util::future::join_all(adds).await;
-    store.transition(to(&added[0], Reason::Ok)).await.unwrap();
-    let all = store.changes_since(0, 10).await.unwrap();
-    assert_eq!(all.len(), 4);
-    assert!(all.windows(2).all(|pair| pair[0].seq < pair[1].seq));
-    assert_eq!(
-        all[3].what,
-        Changed::Domain {
-            name: name("a.example"),
-            certificate: false
-        }
-    );
-    assert_eq!(store.change_head().await.unwrap(), all[3].seq);
-    assert_eq!(store.changes_since(all[0].seq, 2).await.unwrap(), all[1..3]);
-    assert!(store.changes_since(all[3].seq, 10).await.unwrap().is_empty());
-}
-
-pub(crate) async fn the_first_secret_stays(store: SharedStore) {
+pub(crate) async fn the_first_secret_stays(Fresh { store, .. }: &Fresh) {
     assert_eq!(store.secret("account").await.unwrap(), None);
-    let tries = (0..10u8).map(|n| {
-        let store = store.clone();
-        async move { store.secret_or_insert("account", &[n, 0, 255]).await.unwrap() }
-    });
+    let tries = (0..10u8).map(|n| async move { store.secret_or_insert("account", &[n, 0, 255]).await.unwrap() });
     let stored = futures_util::future::join_all(tries).await;
     assert!(
         stored.windows(2).all(|pair| pair[0] == pair[1]),
@@ -112,59 +89,71 @@ pub(crate) async fn the_first_secret_stays(store: SharedStore) {
     assert_eq!(store.secret_or_insert("other", &[1]).await.unwrap(), [1]);
 }
 
-pub(crate) async fn accounts_are_kept_per_directory(store: SharedStore) {
-    let account = |ca: &str, kid: &str| CaAccount {
-        directory: format!("https://{ca}/dir"),
-        kid: format!("https://{ca}/{kid}"),
-        created: NOW,
-    };
-    store.put_ca_account(&account("one.example", "1")).await.unwrap();
-    store.put_ca_account(&account("two.example", "1")).await.unwrap();
-    store.put_ca_account(&account("one.example", "2")).await.unwrap();
-    let read = store.ca_account("https://one.example/dir").await.unwrap();
-    assert_eq!(read, Some(account("one.example", "2")));
-    assert_eq!(
-        store.ca_account("https://two.example/dir").await.unwrap(),
-        Some(account("two.example", "1"))
-    );
-    assert_eq!(store.ca_account("https://three.example/dir").await.unwrap(), None);
+fn key(id: u64, byte: u8) -> NewTicketKey {
+    NewTicketKey { id, sealed: vec![byte] }
 }
 
-pub(crate) async fn one_node_adds_the_next_ticket_key(store: SharedStore) {
-    let key = |id: u64, byte: u8| TicketKeyRow {
-        id,
-        sealed: vec![byte],
-        created: NOW + MINUTE * u32::try_from(id).unwrap(),
-    };
-    assert!(store.ticket_keys().await.unwrap().is_empty());
-    assert!(
-        !store.add_ticket_key(&key(2, 0), Some(1), NOW).await.unwrap(),
-        "there is no first one"
-    );
-    let nodes: Vec<TicketKeyRow> = (0..10).map(|node| key(1, node)).collect();
-    let added = futures_util::future::join_all(nodes.iter().map(|k| store.add_ticket_key(k, None, NOW))).await;
-    assert_eq!(added.into_iter().filter(|a| *a.as_ref().unwrap()).count(), 1);
-    assert_eq!(store.change_head().await.unwrap(), 1);
-    assert_eq!(store.changes_since(0, 10).await.unwrap()[0].what, Changed::TicketKeys);
+/// How long the tests use a ticket key, and keep it.
+const ROTATE: Duration = Duration::from_secs(120);
+const KEEP: Duration = Duration::from_secs(300);
 
-    assert!(store.add_ticket_key(&key(2, 0), Some(1), NOW).await.unwrap());
-    assert!(!store.add_ticket_key(&key(2, 1), Some(1), NOW).await.unwrap());
-    let ids = |keys: Vec<TicketKeyRow>| keys.into_iter().map(|k| k.id).collect::<Vec<_>>();
-    assert_eq!(ids(store.ticket_keys().await.unwrap()), [2, 1]);
-    assert!(
+pub(crate) async fn one_node_adds_the_next_ticket_key(Fresh { store, clock, .. }: &Fresh) {
+    assert!(store.ticket_keys().await.unwrap().is_empty());
+    let early = store.add_ticket_key(&key(2, 0), Some(1), ROTATE, KEEP).await.unwrap();
+    assert!(!early, "there is no first one");
+    let begin = store.feed_end().await.unwrap();
+    for (id, after) in [(1, None), (2, Some(1))] {
+        let nodes: Vec<_> = (0..10).map(|node| key(id, node)).collect();
+        let adds = nodes.iter().map(|k| store.add_ticket_key(k, after, ROTATE, KEEP));
+        let added = futures_util::future::join_all(adds).await;
+        assert_eq!(added.into_iter().filter(|a| *a.as_ref().unwrap()).count(), 1);
+        clock.set(NOW + ROTATE).await;
+    }
+    assert_eq!(
+        changes(store, &begin).await.0,
+        [Changed::TicketKeys, Changed::TicketKeys]
+    );
+    assert_eq!(ids(&store.ticket_keys().await.unwrap()), [2, 1]);
+}
+
+pub(crate) async fn ticket_keys_rotate_by_the_clock_of_the_store(Fresh { store, clock, .. }: &Fresh) {
+    assert!(store.add_ticket_key(&key(1, 0), None, ROTATE, KEEP).await.unwrap());
+    let add = async |id: u64| {
         store
-            .add_ticket_key(&key(3, 0), Some(2), NOW + MINUTE * 2)
+            .add_ticket_key(&key(id, 7), Some(id - 1), ROTATE, KEEP)
             .await
             .unwrap()
-    );
+    };
+    clock.set(NOW + ROTATE / 2).await;
+    assert!(!add(2).await, "the first is still young");
+    let mut at = NOW;
+    for id in 2..=4 {
+        at = at + ROTATE;
+        clock.set(at).await;
+        assert!(add(id).await);
+        assert!(!add(id).await, "it has been added");
+    }
     let keys = store.ticket_keys().await.unwrap();
-    assert_eq!(keys[0], key(3, 0));
-    assert_eq!(ids(keys), [3, 2], "the one made before the time given is gone");
+    assert_eq!(
+        keys[0],
+        TicketKeyRow {
+            id: 4,
+            sealed: vec![7],
+            created: at
+        }
+    );
+    assert_eq!(ids(&keys), [4, 3, 2], "the first is older than keys are kept");
 }
 
-pub(crate) async fn a_probe_succeeds(store: SharedStore) {
+fn ids(keys: &[TicketKeyRow]) -> Vec<u64> {
+    keys.iter().map(|key| key.id).collect()
+}
+
+pub(crate) async fn a_probe_succeeds(Fresh { store, .. }: &Fresh) {
+    let begin = store.feed_end().await.unwrap();
     for probe in futures_util::future::join_all((0..10).map(|_| store.probe())).await {
         probe.unwrap();
     }
-    assert_eq!(store.change_head().await.unwrap(), 0, "a probe is no change");
+    assert_eq!(store.feed_end().await.unwrap(), begin, "a probe is no change");
+    assert_eq!(store.now().await.unwrap(), NOW);
 }

@@ -2,12 +2,12 @@
 
 use linkseal_domain::ssl::{Reason, State};
 
-use super::{add, audit, name, to};
+use super::{Fresh, add, audit, name, to};
 use crate::{Count, DomainQuery, Pages, SharedStore, Transition};
 
-pub(crate) async fn pages_follow_the_names(store: SharedStore) {
+pub(crate) async fn pages_follow_the_names(Fresh { store, .. }: &Fresh) {
     for n in (0..25).rev() {
-        add(&store, &format!("d{n:02}.example"), "acme", Reason::Queued).await;
+        add(store, &format!("d{n:02}.example"), "acme", Reason::Queued).await;
     }
     let mut seen = Vec::new();
     let mut query = DomainQuery {
@@ -28,19 +28,19 @@ pub(crate) async fn pages_follow_the_names(store: SharedStore) {
     );
 }
 
-pub(crate) async fn all_domains_are_read_as_they_are_stored(store: SharedStore) {
+pub(crate) async fn all_domains_are_read_as_they_are_stored(Fresh { store, .. }: &Fresh) {
     for n in (0..25).rev() {
-        add(&store, &format!("d{n:02}.example"), "acme", Reason::Queued).await;
+        add(store, &format!("d{n:02}.example"), "acme", Reason::Queued).await;
     }
     let mut seen = Vec::new();
-    let mut pages = Pages::stored(&store, 10);
+    let mut pages = Pages::stored(store, 10);
     while let Some(page) = pages.next().await.unwrap() {
         assert!((1..=10).contains(&page.len()));
         // One that is read already is purged, and one is added: neither hides nor repeats another.
         if seen.is_empty() {
             let first = &page[0].name;
             store.purge(first, None, audit("purge", first.as_str())).await.unwrap();
-            add(&store, "late.example", "acme", Reason::Queued).await;
+            add(store, "late.example", "acme", Reason::Queued).await;
         }
         for record in page {
             let stored = store.domain(&record.name).await.unwrap();
@@ -54,7 +54,7 @@ pub(crate) async fn all_domains_are_read_as_they_are_stored(store: SharedStore) 
     assert_eq!(seen, wanted);
 }
 
-pub(crate) async fn filters_combine(store: SharedStore) {
+pub(crate) async fn filters_combine(Fresh { store, .. }: &Fresh) {
     for (text, tenant, reason) in [
         ("a.example", "acme", Reason::Ok),
         ("b.example", "acme", Reason::Queued),
@@ -64,7 +64,7 @@ pub(crate) async fn filters_combine(store: SharedStore) {
         ("f.example", "acme", Reason::Queued),
         ("g.test", "acme", Reason::Ordering),
     ] {
-        add(&store, text, tenant, reason).await;
+        add(store, text, tenant, reason).await;
     }
     let all = DomainQuery {
         limit: 100,
@@ -167,7 +167,7 @@ pub(crate) async fn filters_combine(store: SharedStore) {
     assert_eq!(listed(pending).await, "cdfg");
 }
 
-pub(crate) async fn a_prefix_matches_its_names_only(store: SharedStore) {
+pub(crate) async fn a_prefix_matches_its_names_only(Fresh { store, .. }: &Fresh) {
     for text in [
         "a.example",
         "ab.example",
@@ -177,7 +177,7 @@ pub(crate) async fn a_prefix_matches_its_names_only(store: SharedStore) {
         "ac.example",
         "b.example",
     ] {
-        add(&store, text, "acme", Reason::Ok).await;
+        add(store, text, "acme", Reason::Ok).await;
     }
     let starting = async |prefix: &str, after: Option<&str>| -> Vec<String> {
         let query = DomainQuery {
@@ -209,33 +209,33 @@ pub(crate) async fn a_prefix_matches_its_names_only(store: SharedStore) {
     }
 }
 
-pub(crate) async fn counts_follow_every_change(store: SharedStore) {
+pub(crate) async fn counts_follow_every_change(Fresh { store, .. }: &Fresh) {
     assert!(store.counts(None).await.unwrap().is_empty());
-    let a = add(&store, "a.example", "acme", Reason::Queued).await;
-    add(&store, "b.example", "acme", Reason::Queued).await;
-    let c = add(&store, "c.example", "beta", Reason::Ok).await;
-    assert_eq!(counted(&store, None).await, [(Reason::Ok, 1), (Reason::Queued, 2)]);
-    assert_eq!(counted(&store, Some("acme")).await, [(Reason::Queued, 2)]);
+    let a = add(store, "a.example", "acme", Reason::Queued).await;
+    add(store, "b.example", "acme", Reason::Queued).await;
+    let c = add(store, "c.example", "beta", Reason::Ok).await;
+    assert_eq!(counted(store, None).await, [(Reason::Ok, 1), (Reason::Queued, 2)]);
+    assert_eq!(counted(store, Some("acme")).await, [(Reason::Queued, 2)]);
 
     let a = store.transition(to(&a, Reason::Ok)).await.unwrap();
     store.transition(to(&a, Reason::Ok)).await.unwrap();
-    assert_eq!(counted(&store, None).await, [(Reason::Ok, 2), (Reason::Queued, 1)]);
+    assert_eq!(counted(store, None).await, [(Reason::Ok, 2), (Reason::Queued, 1)]);
     let mut moved = c.clone();
     moved.tenant = "acme".into();
     store.transition(Transition::of(moved)).await.unwrap();
     assert_eq!(
-        counted(&store, Some("acme")).await,
+        counted(store, Some("acme")).await,
         [(Reason::Ok, 2), (Reason::Queued, 1)]
     );
-    assert!(counted(&store, Some("beta")).await.is_empty());
+    assert!(counted(store, Some("beta")).await.is_empty());
 
     store
         .purge(&name("b.example"), None, audit("purge", "b.example"))
         .await
         .unwrap();
-    assert_eq!(counted(&store, None).await, [(Reason::Ok, 2)]);
-    assert_eq!(counted(&store, Some("acme")).await, [(Reason::Ok, 2)]);
-    assert!(counted(&store, Some("absent")).await.is_empty());
+    assert_eq!(counted(store, None).await, [(Reason::Ok, 2)]);
+    assert_eq!(counted(store, Some("acme")).await, [(Reason::Ok, 2)]);
+    assert!(counted(store, Some("absent")).await.is_empty());
 }
 
 async fn counted(store: &SharedStore, tenant: Option<&str>) -> Vec<(Reason, u64)> {

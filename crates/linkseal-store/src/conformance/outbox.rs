@@ -5,8 +5,8 @@ use linkseal_domain::{DomainRecord, LifecycleEvent};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{NOW, add, audit, lease, to};
-use crate::{OutboxEvent, SharedStore, StoreError, Transition};
+use super::{Fresh, NOW, add, audit, lease, owner, to};
+use crate::{OutboxEvent, StoreError, Transition};
 
 fn outbox_event(of: &DomainRecord, what: LifecycleEvent) -> OutboxEvent {
     OutboxEvent {
@@ -27,9 +27,9 @@ fn with_events(record: &DomainRecord, reason: Reason, what: &[OutboxEvent]) -> T
     }
 }
 
-pub(crate) async fn events_wait_in_order_until_they_are_acknowledged(store: SharedStore) {
-    let a = add(&store, "a.example", "acme", Reason::Queued).await;
-    let b = add(&store, "b.example", "acme", Reason::Queued).await;
+pub(crate) async fn events_wait_in_order_until_they_are_acknowledged(Fresh { store, .. }: &Fresh) {
+    let a = add(store, "a.example", "acme", Reason::Queued).await;
+    let b = add(store, "b.example", "acme", Reason::Queued).await;
     assert!(store.outbox(10).await.unwrap().is_empty());
     let events = [
         outbox_event(&a, LifecycleEvent::Issued),
@@ -63,9 +63,9 @@ pub(crate) async fn events_wait_in_order_until_they_are_acknowledged(store: Shar
     assert!(store.outbox(10).await.unwrap()[2].seq > waiting[2].seq);
 }
 
-pub(crate) async fn a_refused_transition_adds_no_event(store: SharedStore) {
-    let a = add(&store, "a.example", "acme", Reason::Queued).await;
-    let fence = lease(&store, &a.name, "node", NOW).await.unwrap();
+pub(crate) async fn a_refused_transition_adds_no_event(Fresh { store, .. }: &Fresh) {
+    let a = add(store, "a.example", "acme", Reason::Queued).await;
+    let fence = lease(store, &a.name, owner(1)).await.unwrap();
     store.transition(to(&a, Reason::Ordering)).await.unwrap();
     let stale = Transition {
         fence: Some(fence),
@@ -75,9 +75,9 @@ pub(crate) async fn a_refused_transition_adds_no_event(store: SharedStore) {
     assert!(store.outbox(10).await.unwrap().is_empty());
 }
 
-pub(crate) async fn a_purge_deletes_waiting_events(store: SharedStore) {
-    let a = add(&store, "a.example", "acme", Reason::Queued).await;
-    let b = add(&store, "b.example", "acme", Reason::Queued).await;
+pub(crate) async fn a_purge_deletes_waiting_events(Fresh { store, .. }: &Fresh) {
+    let a = add(store, "a.example", "acme", Reason::Queued).await;
+    let b = add(store, "b.example", "acme", Reason::Queued).await;
     for domain in [&a, &b] {
         let events = [outbox_event(domain, LifecycleEvent::Issued)];
         store

@@ -34,7 +34,16 @@ pub(super) fn left(db: &Connection, take: &BudgetTake, now: Timestamp) -> Result
     Ok(Bucket::of(take, load(db, &take.key)?, now).level().tokens)
 }
 
-pub(super) fn hold_back(db: &Connection, ca: &str, until: Timestamp) -> Result<(), StoreError> {
+pub(super) fn hold_back(
+    db: &Connection,
+    ca: &str,
+    until: Timestamp,
+    before: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if held_back(db, ca, now)? != before {
+        return Err(StoreError::Conflict);
+    }
     let sql = "INSERT OR REPLACE INTO held_back (ca, until) VALUES (?1, ?2)";
     db.prepare_cached(sql)?.execute(params![ca, until.as_millis()])?;
     Ok(())

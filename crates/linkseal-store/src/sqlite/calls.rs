@@ -1,4 +1,6 @@
-//! The store's traits: each call runs on a reader thread or on the writer thread.
+//! The store's traits: each call runs on a reader thread or on the writer thread. Those about work are in [`work`].
+
+mod work;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,16 +8,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use linkseal_base::clock::Timestamp;
-use linkseal_domain::links::Kill;
 use linkseal_domain::{DomainName, DomainRecord};
 use linkseal_link::Slug;
 
 use super::*;
 use crate::{
-    AuditEntry, BudgetAnswer, BudgetStore, BudgetTake, CaAccount, CaStore, CaTrouble, Change, Count, Creation,
-    DomainQuery, DomainStore, Fence, Freeze, HistoryStore, LeaseStore, LinkStore, OrderRecord, OrderStore, OutboxEvent,
-    OutboxStore, Position, RedirectQuery, RenewalDay, SecretStore, Store, StoreError, Stored, StoredCertificate,
-    StoredKill, StoredRedirect, TicketKeyRow, TimelineEntry, Transition,
+    AuditEntry, Count, Creation, DomainQuery, DomainStore, Feed, FeedPosition, FeedStore, HistoryStore, LinkStore,
+    NewTicketKey, OutboxEvent, OutboxStore, Position, RedirectQuery, RenewalDay, SecretStore, Store, StoreError,
+    Stored, StoredCertificate, StoredKill, StoredRedirect, TicketKeyRow, TimelineEntry, Transition,
 };
 
 #[async_trait]
@@ -27,6 +27,12 @@ impl DomainStore for SqliteStore {
     async fn domain(&self, name: &DomainName) -> Result<Option<DomainRecord>, StoreError> {
         let (name, unreadable) = (name.clone(), Arc::clone(&self.unreadable));
         self.read("domain", move |db| domains::read(db, &name, &unreadable))
+            .await
+    }
+
+    async fn domains(&self, names: &[DomainName]) -> Result<Vec<DomainRecord>, StoreError> {
+        let (names, unreadable) = (names.to_vec(), Arc::clone(&self.unreadable));
+        self.read("domains", move |db| domains::read_some(db, &names, &unreadable))
             .await
     }
 
@@ -74,16 +80,6 @@ impl DomainStore for SqliteStore {
             .await
     }
 
-    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<DomainName>, StoreError> {
-        let unreadable = Arc::clone(&self.unreadable);
-        self.read("due", move |db| domains::due(db, now, limit, &unreadable))
-            .await
-    }
-
-    async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        self.read("next_due", move |db| domains::next_due(db, now)).await
-    }
-
     async fn certificate(&self, name: &DomainName) -> Result<Option<StoredCertificate>, StoreError> {
         let name = name.clone();
         self.read("certificate", move |db| domains::certificate(db, &name))
@@ -92,130 +88,6 @@ impl DomainStore for SqliteStore {
 
     async fn renewals(&self, until: Timestamp) -> Result<Vec<RenewalDay>, StoreError> {
         self.read("renewals", move |db| issuing::renewals(db, until)).await
-    }
-}
-
-#[async_trait]
-impl OrderStore for SqliteStore {
-    async fn put_order(&self, order: &OrderRecord, fence: Fence) -> Result<(), StoreError> {
-        let order = order.clone();
-        self.write("put_order", move |db| leases::put_order(db, &order, fence))
-            .await
-    }
-
-    async fn order(&self, name: &DomainName) -> Result<Option<OrderRecord>, StoreError> {
-        let name = name.clone();
-        self.read("order", move |db| leases::order(db, &name)).await
-    }
-
-    async fn open_orders(&self) -> Result<Vec<DomainName>, StoreError> {
-        self.read("open_orders", leases::open_orders).await
-    }
-}
-
-#[async_trait]
-impl LeaseStore for SqliteStore {
-    async fn acquire_lease(
-        &self,
-        key: &str,
-        owner: &str,
-        ttl: Duration,
-        now: Timestamp,
-    ) -> Result<Option<Fence>, StoreError> {
-        let (key, owner) = (key.to_owned(), owner.to_owned());
-        self.write("acquire_lease", move |db| leases::acquire(db, &key, &owner, ttl, now))
-            .await
-    }
-
-    async fn release_lease(&self, key: &str, fence: Fence) -> Result<(), StoreError> {
-        let key = key.to_owned();
-        self.write("release_lease", move |db| leases::release(db, &key, fence))
-            .await
-    }
-}
-
-#[async_trait]
-impl BudgetStore for SqliteStore {
-    async fn take_budgets(&self, takes: &[BudgetTake], now: Timestamp) -> Result<BudgetAnswer, StoreError> {
-        let takes = takes.to_vec();
-        self.write("take_budgets", move |db| budgets::take(db, &takes, now))
-            .await
-    }
-
-    async fn return_budgets(&self, takes: &[BudgetTake], now: Timestamp) -> Result<(), StoreError> {
-        let takes = takes.to_vec();
-        self.write("return_budgets", move |db| budgets::give_back(db, &takes, now))
-            .await
-    }
-
-    async fn budget_left(&self, take: &BudgetTake, now: Timestamp) -> Result<f64, StoreError> {
-        let take = take.clone();
-        self.read("budget_left", move |db| budgets::left(db, &take, now)).await
-    }
-}
-
-#[async_trait]
-impl CaStore for SqliteStore {
-    async fn ca_account(&self, directory: &str) -> Result<Option<CaAccount>, StoreError> {
-        let directory = directory.to_owned();
-        self.read("ca_account", move |db| secrets::ca_account(db, &directory))
-            .await
-    }
-
-    async fn put_ca_account(&self, account: &CaAccount) -> Result<(), StoreError> {
-        let account = account.clone();
-        self.write("put_ca_account", move |db| secrets::put_ca_account(db, &account))
-            .await
-    }
-
-    async fn hold_back(&self, ca: &str, until: Timestamp) -> Result<(), StoreError> {
-        let ca = ca.to_owned();
-        self.write("hold_back", move |db| budgets::hold_back(db, &ca, until))
-            .await
-    }
-
-    async fn held_back(&self, ca: &str, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        let ca = ca.to_owned();
-        self.read("held_back", move |db| budgets::held_back(db, &ca, now)).await
-    }
-
-    async fn ca_trouble(&self, directory: &str) -> Result<Option<CaTrouble>, StoreError> {
-        let directory = directory.to_owned();
-        self.read("ca_trouble", move |db| issuing::ca_trouble(db, &directory))
-            .await
-    }
-
-    async fn put_ca_trouble(&self, trouble: &CaTrouble) -> Result<(), StoreError> {
-        let trouble = trouble.clone();
-        self.write("put_ca_trouble", move |db| issuing::put_ca_trouble(db, &trouble))
-            .await
-    }
-
-    async fn end_ca_trouble(&self, directory: &str) -> Result<(), StoreError> {
-        let directory = directory.to_owned();
-        self.write("end_ca_trouble", move |db| issuing::end_ca_trouble(db, &directory))
-            .await
-    }
-
-    async fn release_ca(&self, directory: &str, audit: AuditEntry) -> Result<(), StoreError> {
-        let directory = directory.to_owned();
-        self.write("release_ca", move |db| issuing::release_ca(db, &directory, &audit))
-            .await
-    }
-
-    async fn freeze(&self) -> Result<Option<Freeze>, StoreError> {
-        self.read("freeze", issuing::freeze).await
-    }
-
-    async fn put_freeze(&self, freeze: &Freeze, audit: AuditEntry) -> Result<(), StoreError> {
-        let freeze = freeze.clone();
-        self.write("put_freeze", move |db| issuing::put_freeze(db, &freeze, &audit))
-            .await
-    }
-
-    async fn end_freeze(&self, audit: AuditEntry) -> Result<(), StoreError> {
-        self.write("end_freeze", move |db| issuing::end_freeze(db, &audit))
-            .await
     }
 }
 
@@ -244,21 +116,23 @@ impl LinkStore for SqliteStore {
         self.read("redirects", move |db| links::redirects(db, &query)).await
     }
 
-    async fn put_redirect(&self, redirect: &StoredRedirect, audit: AuditEntry) -> Result<(), StoreError> {
-        let redirect = redirect.clone();
-        self.write("put_redirect", move |db| links::put_redirect(db, &redirect, &audit))
-            .await
-    }
-
-    async fn delete_redirect(
+    async fn put_redirect(
         &self,
-        domain: Option<&DomainName>,
-        slug: &Slug,
+        redirect: &StoredRedirect,
+        before: Option<&StoredRedirect>,
         audit: AuditEntry,
     ) -> Result<(), StoreError> {
-        let (domain, slug) = (domain.cloned(), slug.clone());
+        let (redirect, before) = (redirect.clone(), before.cloned());
+        self.write("put_redirect", move |db| {
+            links::put_redirect(db, &redirect, before.as_ref(), &audit)
+        })
+        .await
+    }
+
+    async fn delete_redirect(&self, redirect: &StoredRedirect, audit: AuditEntry) -> Result<(), StoreError> {
+        let redirect = redirect.clone();
         self.write("delete_redirect", move |db| {
-            links::delete_redirect(db, domain.as_ref(), &slug, &audit)
+            links::delete_redirect(db, &redirect, &audit)
         })
         .await
     }
@@ -267,13 +141,20 @@ impl LinkStore for SqliteStore {
         self.read("kills", links::kills).await
     }
 
-    async fn put_kill(&self, kill: &StoredKill, audit: AuditEntry) -> Result<(), StoreError> {
-        let kill = kill.clone();
-        self.write("put_kill", move |db| links::put_kill(db, &kill, &audit))
-            .await
+    async fn put_kill(
+        &self,
+        kill: &StoredKill,
+        before: Option<&StoredKill>,
+        audit: AuditEntry,
+    ) -> Result<(), StoreError> {
+        let (kill, before) = (kill.clone(), before.cloned());
+        self.write("put_kill", move |db| {
+            links::put_kill(db, &kill, before.as_ref(), &audit)
+        })
+        .await
     }
 
-    async fn delete_kill(&self, kill: &Kill, audit: AuditEntry) -> Result<(), StoreError> {
+    async fn delete_kill(&self, kill: &StoredKill, audit: AuditEntry) -> Result<(), StoreError> {
         let kill = kill.clone();
         self.write("delete_kill", move |db| links::delete_kill(db, &kill, &audit))
             .await
@@ -301,13 +182,14 @@ impl SecretStore for SqliteStore {
 
     async fn add_ticket_key(
         &self,
-        key: &TicketKeyRow,
+        key: &NewTicketKey,
         after: Option<u64>,
-        drop_before: Timestamp,
+        rotate: Duration,
+        keep: Duration,
     ) -> Result<bool, StoreError> {
-        let key = key.clone();
+        let (key, clock) = (key.clone(), self.clock.clone());
         self.write("add_ticket_key", move |db| {
-            secrets::add_ticket_key(db, &key, after, drop_before)
+            secrets::add_ticket_key(db, &key, after, rotate, keep, clock.now())
         })
         .await
     }
@@ -339,19 +221,27 @@ impl HistoryStore for SqliteStore {
         self.write("prune_audit", move |db| history::prune_audit(db, before, keep))
             .await
     }
+}
 
-    async fn changes_since(&self, seq: u64, limit: usize) -> Result<Vec<Change>, StoreError> {
-        self.read("changes_since", move |db| history::changes_since(db, seq, limit))
-            .await
+#[async_trait]
+impl FeedStore for SqliteStore {
+    async fn feed_end(&self) -> Result<FeedPosition, StoreError> {
+        self.read("feed_end", feed::end).await
     }
 
-    async fn change_head(&self) -> Result<u64, StoreError> {
-        self.read("change_head", history::change_head).await
+    async fn changes_after(&self, position: &FeedPosition, limit: usize) -> Result<Feed, StoreError> {
+        let position = position.clone();
+        self.read("changes_after", move |db| feed::after(db, &position, limit))
+            .await
     }
 }
 
 #[async_trait]
 impl Store for SqliteStore {
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        Ok(self.clock.now())
+    }
+
     async fn probe(&self) -> Result<(), StoreError> {
         let live = self.live.load_full();
         let file = live.file.clone();

@@ -18,6 +18,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../schema/sqlite/003_outbox.sql"),
     include_str!("../schema/sqlite/004_issuing.sql"),
     include_str!("../schema/sqlite/005_set_aside.sql"),
+    include_str!("../schema/sqlite/006_fleet.sql"),
 ];
 
 /// Marks the file as a linkseal store (`PRAGMA application_id`): "lsea" in ASCII.
@@ -221,7 +222,8 @@ fn prepare(path: &Path) -> Result<Connection, StoreError> {
     }
     // No other process has the store open, so every owner of a lease has ended: an order that a crash
     // interrupted is resumed at once. The counter of fences continues, so that an old one cannot write.
-    writer.execute("DELETE FROM leases", [])?;
+    // The same goes for the node: its next process must not wait until the one before counts as gone.
+    writer.execute_batch("DELETE FROM leases; DELETE FROM nodes;")?;
     Ok(writer)
 }
 

@@ -1,4 +1,4 @@
-//! Creates, changes, purges, lists and counts domains, and finds those that are due.
+//! Creates, changes, purges, lists and counts domains.
 
 use linkseal_base::clock::Timestamp;
 use linkseal_domain::ssl::Reason;
@@ -6,11 +6,9 @@ use linkseal_domain::{DomainName, DomainRecord};
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
 use super::rows::{certificate_of, limit_of, number, reason_of, record_of, sql_int, stored_name, text_of};
-use super::{history, issuing, leases, outbox};
+use super::{feed, history, issuing, leases, outbox};
 use crate::unreadable::Unreadable;
-use crate::{
-    AuditEntry, Changed, Count, Creation, DomainQuery, StoreError, StoredCertificate, Transition, domain_lease,
-};
+use crate::{AuditEntry, Changed, Count, Creation, DomainQuery, StoreError, StoredCertificate, Transition};
 
 /// The queries of [`list`], by filter. They name the index: without statistics SQLite might choose
 /// another, and read all domains of a tenant to find three.
@@ -22,8 +20,6 @@ pub(super) const PAGE_REASON: &str = "SELECT name, id FROM domains INDEXED BY do
     WHERE reason = :reason AND name >= :from AND name < :to ORDER BY name LIMIT :limit";
 pub(super) const PAGE_TENANT_REASON: &str = "SELECT name, id FROM domains INDEXED BY domains_by_tenant_and_reason
     WHERE tenant = :tenant AND reason = :reason AND name >= :from AND name < :to ORDER BY name LIMIT :limit";
-/// The query of [`due`].
-pub(super) const DUE: &str = "SELECT name FROM domains WHERE next_due <= ?1 ORDER BY next_due, name LIMIT ?2";
 
 pub(super) fn create(db: &Connection, new: Creation) -> Result<DomainRecord, StoreError> {
     let mut record = new.record;
@@ -36,7 +32,7 @@ pub(super) fn create(db: &Connection, new: Creation) -> Result<DomainRecord, Sto
     };
     // Every change of a domain adds one to its version and at least one to this sequence: no domain
     // of this name has had a version as high.
-    record.version = history::append_change(db, &what)?;
+    record.version = feed::append(db, &what)?;
     db.prepare_cached(
         "INSERT INTO domains (name, tenant, reason, next_due, version, record, renew_day)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -70,26 +66,29 @@ pub(super) fn read(
         .query_row([name.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let Some((text, version)) = row else { return Ok(None) };
-    match record_of(name.as_str(), &text, number(version)) {
-        Ok(record) => {
-            unreadable.forget(name.as_str());
-            Ok(Some(record))
-        }
-        Err(why) => {
-            unreadable.note(name.as_str(), &why);
-            Err(StoreError::Unreadable {
-                name: name.to_string(),
-                why,
-            })
+    unreadable.read(name, &text, number(version)).map(Some)
+}
+
+pub(super) fn read_some(
+    db: &Connection,
+    names: &[DomainName],
+    unreadable: &Unreadable,
+) -> Result<Vec<DomainRecord>, StoreError> {
+    let mut records = Vec::with_capacity(names.len());
+    for name in names {
+        match read(db, name, unreadable) {
+            Err(StoreError::Unreadable { .. }) => {}
+            record => records.extend(record?),
         }
     }
+    Ok(records)
 }
 
 pub(super) fn transition(db: &Connection, change: Transition) -> Result<DomainRecord, StoreError> {
     let mut record = change.record;
     let row = find(db, record.name.as_str())?.ok_or(StoreError::NotFound)?;
     if let Some(fence) = change.fence {
-        leases::check(db, &domain_lease(&record.name), fence)?;
+        leases::check(db, &record.name, fence)?;
     }
     if row.version != record.version {
         return Err(StoreError::Conflict);
@@ -131,7 +130,7 @@ pub(super) fn transition(db: &Connection, change: Transition) -> Result<DomainRe
         name: record.name.clone(),
         certificate: change.certificate.is_some(),
     };
-    history::append_change(db, &what)?;
+    feed::append(db, &what)?;
     Ok(record)
 }
 
@@ -147,9 +146,9 @@ pub(super) fn purge(
     }
     delete(db, name.as_str(), &row)?;
     // A node that works on it can no longer write, not even to a later domain of the same name.
-    leases::revoke(db, &domain_lease(name))?;
+    leases::revoke(db, &leases::domain_key(name))?;
     history::append_audit(db, audit)?;
-    history::append_change(
+    feed::append(
         db,
         &Changed::Domain {
             name: name.clone(),
@@ -174,11 +173,24 @@ pub(super) fn purge_unreadable(db: &Connection, name: &str, audit: &AuditEntry) 
     let text: String = db
         .prepare_cached("SELECT record FROM domains WHERE id = ?1")?
         .query_row([row.id], |row| row.get(0))?;
-    if stored_name(name).is_ok() && record_of(name, &text, row.version).is_ok() {
+    let readable = stored_name(name).ok();
+    if readable.is_some() && record_of(name, &text, row.version).is_ok() {
         return Err(StoreError::Conflict);
     }
     delete(db, name, &row)?;
-    history::append_audit(db, audit)
+    history::append_audit(db, audit)?;
+    // A name that cannot be read is in no cache.
+    if let Some(name) = readable {
+        leases::revoke(db, &leases::domain_key(&name))?;
+        feed::append(
+            db,
+            &Changed::Domain {
+                name,
+                certificate: true,
+            },
+        )?;
+    }
+    Ok(())
 }
 
 pub(super) fn list(
@@ -230,41 +242,6 @@ pub(super) fn counts(db: &Connection, tenant: Option<&str>) -> Result<Vec<Count>
     }
     counts.sort_by_key(|count| count.reason);
     Ok(counts)
-}
-
-pub(super) fn due(
-    db: &Connection,
-    now: Timestamp,
-    limit: usize,
-    unreadable: &Unreadable,
-) -> Result<Vec<DomainName>, StoreError> {
-    let mut statement = db.prepare_cached(DUE)?;
-    // Unreadable records stay due and must not block all others.
-    let read = limit.saturating_add(unreadable.len());
-    let mut rows = statement.query(params![now.as_millis(), limit_of(read)])?;
-    let mut names = Vec::new();
-    while let Some(row) = rows.next()? {
-        let text: String = row.get(0)?;
-        if names.len() == limit {
-            break;
-        }
-        if unreadable.contains(&text) {
-            continue;
-        }
-        match stored_name(&text) {
-            Ok(name) => names.push(name),
-            Err(error) => unreadable.note(&text, &error.to_string()),
-        }
-    }
-    Ok(names)
-}
-
-pub(super) fn next_due(db: &Connection, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-    let earliest: Option<i64> = db
-        .prepare_cached("SELECT next_due FROM domains WHERE next_due > ?1 ORDER BY next_due LIMIT 1")?
-        .query_row([now.as_millis()], |row| row.get(0))
-        .optional()?;
-    Ok(earliest.map(Timestamp::from_millis))
 }
 
 pub(super) fn certificate(db: &Connection, name: &DomainName) -> Result<Option<StoredCertificate>, StoreError> {

@@ -1,15 +1,11 @@
-//! Timelines of domains, the audit log, and the change feed.
+//! Timelines of domains, and the audit log.
 
 use linkseal_base::clock::Timestamp;
 use linkseal_domain::DomainName;
-use linkseal_link::Slug;
 use rusqlite::{Connection, params};
 
-use super::rows::{json_of, limit_of, number, reason_of, sql_int, stored_name, stored_slug, text_of};
-use crate::{AuditEntry, CHANGES_KEPT, Change, Changed, StoreError, TIMELINE_KEPT, TimelineEntry};
-
-/// Old changes are deleted once per this many new ones: a delete costs about the same for one or many.
-const PRUNE_EVERY: i64 = 1024;
+use super::rows::{json_of, limit_of, number, reason_of, sql_int, text_of};
+use crate::{AuditEntry, StoreError, TIMELINE_KEPT, TimelineEntry};
 
 /// Adds lines to the timeline of the domain with this row id, and deletes the oldest beyond
 /// [`TIMELINE_KEPT`].
@@ -119,63 +115,4 @@ pub(super) fn prune_audit(db: &Connection, before: Timestamp, keep: u64) -> Resu
         .prepare_cached(sql)?
         .execute(params![PRUNED_AT_ONCE, before.as_millis(), beyond])?;
     Ok(u64::try_from(gone).unwrap_or(u64::MAX))
-}
-
-/// Returns its place in the sequence.
-pub(super) fn append_change(db: &Connection, what: &Changed) -> Result<u64, StoreError> {
-    let (name, certificate, slug, kills) = match what {
-        Changed::Domain { name, certificate } => (Some(name.as_str()), *certificate, None, false),
-        Changed::TicketKeys => (None, false, None, false),
-        Changed::Redirect { domain, slug } => (domain.as_ref().map(DomainName::as_str), false, Some(slug), false),
-        Changed::Kills => (None, false, None, true),
-    };
-    let sql = "INSERT INTO changes (name, certificate, slug, kills) VALUES (?1, ?2, ?3, ?4)";
-    db.prepare_cached(sql)?
-        .execute(params![name, certificate, slug.map(Slug::as_str), kills])?;
-    let seq = db.last_insert_rowid();
-    if seq % PRUNE_EVERY == 0 {
-        let gone = seq.saturating_sub(sql_int(CHANGES_KEPT));
-        db.prepare_cached("DELETE FROM changes WHERE seq <= ?1")?
-            .execute([gone])?;
-    }
-    Ok(number(seq))
-}
-
-pub(super) fn changes_since(db: &Connection, seq: u64, limit: usize) -> Result<Vec<Change>, StoreError> {
-    let sql = "SELECT seq, name, certificate, slug, kills FROM changes WHERE seq > ?1 ORDER BY seq LIMIT ?2";
-    let mut statement = db.prepare_cached(sql)?;
-    let mut rows = statement.query(params![sql_int(seq), limit_of(limit)])?;
-    let mut changes = Vec::new();
-    while let Some(row) = rows.next()? {
-        let (name, slug): (Option<String>, Option<String>) = (row.get(1)?, row.get(3)?);
-        // An unreadable name or slug is in no cache either.
-        let (Ok(name), Ok(slug)) = (
-            name.map(|name| stored_name(&name)).transpose(),
-            slug.map(|slug| stored_slug(&slug)).transpose(),
-        ) else {
-            continue;
-        };
-        let what = match (name, slug) {
-            (domain, Some(slug)) => Changed::Redirect { domain, slug },
-            (Some(name), None) => Changed::Domain {
-                name,
-                certificate: row.get(2)?,
-            },
-            (None, None) if row.get(4)? => Changed::Kills,
-            (None, None) => Changed::TicketKeys,
-        };
-        changes.push(Change {
-            seq: number(row.get(0)?),
-            what,
-        });
-    }
-    Ok(changes)
-}
-
-pub(super) fn change_head(db: &Connection) -> Result<u64, StoreError> {
-    // The newest are never pruned.
-    let head: i64 = db
-        .prepare_cached("SELECT coalesce(max(seq), 0) FROM changes")?
-        .query_row([], |row| row.get(0))?;
-    Ok(number(head))
 }

@@ -4,9 +4,9 @@ use linkseal_base::clock::Timestamp;
 use linkseal_domain::DomainRecord;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::history;
 use super::rows::number;
-use crate::{AuditEntry, CaTrouble, DAY, Freeze, RenewalDay, StoreError};
+use super::{feed, history};
+use crate::{AuditEntry, CaTrouble, Changed, DAY, Freeze, RenewalDay, StoreError};
 
 pub(super) fn ca_trouble(db: &Connection, directory: &str) -> Result<Option<CaTrouble>, StoreError> {
     let sql = "SELECT failures, outages, out_until, since, why FROM ca_troubles WHERE directory = ?1";
@@ -24,7 +24,22 @@ pub(super) fn ca_trouble(db: &Connection, directory: &str) -> Result<Option<CaTr
     Ok(trouble.optional()?)
 }
 
-pub(super) fn put_ca_trouble(db: &Connection, trouble: &CaTrouble) -> Result<(), StoreError> {
+pub(super) fn change_ca_trouble(
+    db: &Connection,
+    directory: &str,
+    before: Option<&CaTrouble>,
+    after: Option<&CaTrouble>,
+) -> Result<(), StoreError> {
+    if ca_trouble(db, directory)?.as_ref() != before {
+        return Err(StoreError::Conflict);
+    }
+    match after {
+        Some(trouble) => put_ca_trouble(db, trouble),
+        None => end_ca_trouble(db, directory),
+    }
+}
+
+fn put_ca_trouble(db: &Connection, trouble: &CaTrouble) -> Result<(), StoreError> {
     let sql = "INSERT OR REPLACE INTO ca_troubles (directory, failures, outages, out_until, since, why)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     db.prepare_cached(sql)?.execute(params![
@@ -38,7 +53,7 @@ pub(super) fn put_ca_trouble(db: &Connection, trouble: &CaTrouble) -> Result<(),
     Ok(())
 }
 
-pub(super) fn end_ca_trouble(db: &Connection, directory: &str) -> Result<(), StoreError> {
+fn end_ca_trouble(db: &Connection, directory: &str) -> Result<(), StoreError> {
     db.prepare_cached("DELETE FROM ca_troubles WHERE directory = ?1")?
         .execute([directory])?;
     Ok(())
@@ -66,14 +81,20 @@ pub(super) fn freeze(db: &Connection) -> Result<Option<Freeze>, StoreError> {
 pub(super) fn put_freeze(db: &Connection, freeze: &Freeze, audit: &AuditEntry) -> Result<(), StoreError> {
     db.prepare_cached("INSERT OR REPLACE INTO freeze (only, note, by, since) VALUES (1, ?1, ?2, ?3)")?
         .execute(params![freeze.note, freeze.by, freeze.since.as_millis()])?;
-    history::append_audit(db, audit)
+    freeze_changed(db, audit)
 }
 
 pub(super) fn end_freeze(db: &Connection, audit: &AuditEntry) -> Result<(), StoreError> {
     if db.prepare_cached("DELETE FROM freeze")?.execute([])? == 0 {
         return Err(StoreError::NotFound);
     }
-    history::append_audit(db, audit)
+    freeze_changed(db, audit)
+}
+
+fn freeze_changed(db: &Connection, audit: &AuditEntry) -> Result<(), StoreError> {
+    history::append_audit(db, audit)?;
+    feed::append(db, &Changed::Freeze)?;
+    Ok(())
 }
 
 pub(super) fn renewals(db: &Connection, until: Timestamp) -> Result<Vec<RenewalDay>, StoreError> {

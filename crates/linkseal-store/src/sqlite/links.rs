@@ -6,8 +6,8 @@ use linkseal_domain::links::Kill;
 use linkseal_link::Slug;
 use rusqlite::{Connection, Row, params};
 
-use super::history;
 use super::rows::{id_of, limit_of, stored_kill, stored_name, stored_slug};
+use super::{feed, history};
 use crate::{AuditEntry, Changed, KILLS_KEPT, RedirectQuery, StoreError, StoredKill, StoredRedirect};
 
 /// The domain's column: empty for all domains.
@@ -66,47 +66,45 @@ pub(super) fn redirects(db: &Connection, query: &RedirectQuery) -> Result<Vec<St
     Ok(found)
 }
 
-pub(super) fn put_redirect(db: &Connection, redirect: &StoredRedirect, audit: &AuditEntry) -> Result<(), StoreError> {
-    if let Some(domain) = &redirect.domain {
+pub(super) fn put_redirect(
+    db: &Connection,
+    new: &StoredRedirect,
+    before: Option<&StoredRedirect>,
+    audit: &AuditEntry,
+) -> Result<(), StoreError> {
+    if let Some(domain) = &new.domain {
         id_of(db, domain)?;
+    }
+    if redirect(db, new.domain.as_ref(), &new.slug)?.as_ref() != before {
+        return Err(StoreError::Conflict);
     }
     db.prepare_cached(
         "INSERT OR REPLACE INTO redirects (domain, slug, url, expires, changed) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?
     .execute(params![
-        column(redirect.domain.as_ref()),
-        redirect.slug.as_str(),
-        redirect.url,
-        redirect.expires.map(Timestamp::as_millis),
-        redirect.changed.as_millis(),
+        column(new.domain.as_ref()),
+        new.slug.as_str(),
+        new.url,
+        new.expires.map(Timestamp::as_millis),
+        new.changed.as_millis(),
     ])?;
-    redirect_changed(db, redirect.domain.as_ref(), &redirect.slug, audit)
+    redirect_changed(db, new, audit)
 }
 
-pub(super) fn delete_redirect(
-    db: &Connection,
-    domain: Option<&DomainName>,
-    slug: &Slug,
-    audit: &AuditEntry,
-) -> Result<(), StoreError> {
-    let gone = db
-        .prepare_cached("DELETE FROM redirects WHERE domain = ?1 AND slug = ?2")?
-        .execute([column(domain), slug.as_str()])?;
-    if gone == 0 {
-        return Err(StoreError::NotFound);
+pub(super) fn delete_redirect(db: &Connection, old: &StoredRedirect, audit: &AuditEntry) -> Result<(), StoreError> {
+    let stored = redirect(db, old.domain.as_ref(), &old.slug)?.ok_or(StoreError::NotFound)?;
+    if stored != *old {
+        return Err(StoreError::Conflict);
     }
-    redirect_changed(db, domain, slug, audit)
+    db.prepare_cached("DELETE FROM redirects WHERE domain = ?1 AND slug = ?2")?
+        .execute([column(old.domain.as_ref()), old.slug.as_str()])?;
+    redirect_changed(db, old, audit)
 }
 
-fn redirect_changed(
-    db: &Connection,
-    domain: Option<&DomainName>,
-    slug: &Slug,
-    audit: &AuditEntry,
-) -> Result<(), StoreError> {
+fn redirect_changed(db: &Connection, what: &StoredRedirect, audit: &AuditEntry) -> Result<(), StoreError> {
     history::append_audit(db, audit)?;
-    let (domain, slug) = (domain.cloned(), slug.clone());
-    history::append_change(db, &Changed::Redirect { domain, slug })?;
+    let (domain, slug) = (what.domain.clone(), what.slug.clone());
+    feed::append(db, &Changed::Redirect { domain, slug })?;
     Ok(())
 }
 
@@ -126,61 +124,91 @@ pub(super) fn kills(db: &Connection) -> Result<Vec<StoredKill>, StoreError> {
     let mut rows = statement.query([])?;
     let mut all = Vec::new();
     while let Some(row) = rows.next()? {
-        let kill = match stored_kill(&row.get::<_, String>(0)?, &row.get::<_, String>(1)?) {
-            Ok(kill) => kill,
-            Err(error) => {
-                tracing::error!(%error, "a kill switch cannot be read and is not in force");
-                continue;
-            }
-        };
-        all.push(StoredKill {
-            kill,
-            note: row.get(2)?,
-            by: row.get(3)?,
-            since: Timestamp::from_millis(row.get(4)?),
-        });
+        match kill_of(row) {
+            Ok(kill) => all.push(kill),
+            Err(error) => tracing::error!(%error, "a kill switch cannot be read and is not in force"),
+        }
     }
     Ok(all)
 }
 
-pub(super) fn put_kill(db: &Connection, kill: &StoredKill, audit: &AuditEntry) -> Result<(), StoreError> {
+fn kill_of(row: &Row<'_>) -> Result<StoredKill, StoreError> {
+    Ok(StoredKill {
+        kill: stored_kill(&row.get::<_, String>(0)?, &row.get::<_, String>(1)?)?,
+        note: row.get(2)?,
+        by: row.get(3)?,
+        since: Timestamp::from_millis(row.get(4)?),
+    })
+}
+
+pub(super) fn put_kill(
+    db: &Connection,
+    kill: &StoredKill,
+    before: Option<&StoredKill>,
+    audit: &AuditEntry,
+) -> Result<(), StoreError> {
     let (kind, value) = (kill.kill.kind().as_str(), kill.kill.value());
-    let known: bool = db
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM kills WHERE kind = ?1 AND value = ?2)")?
-        .query_row([kind, value], |row| row.get(0))?;
-    let all: i64 = db
-        .prepare_cached("SELECT count(*) FROM kills")?
-        .query_row([], |row| row.get(0))?;
-    if !known && all >= limit_of(KILLS_KEPT) {
-        return Err(StoreError::TooMany(KILLS_KEPT));
+    match before {
+        Some(before) => delete_spellings(db, &kill.kill, before).map_err(|error| match error {
+            // It was there when it was read.
+            StoreError::NotFound => StoreError::Conflict,
+            other => other,
+        })?,
+        None => {
+            let known: bool = db
+                .prepare_cached("SELECT EXISTS (SELECT 1 FROM kills WHERE kind = ?1 AND value = ?2)")?
+                .query_row([kind, value], |row| row.get(0))?;
+            if known {
+                return Err(StoreError::Conflict);
+            }
+            let all: i64 = db
+                .prepare_cached("SELECT count(*) FROM kills")?
+                .query_row([], |row| row.get(0))?;
+            if all >= limit_of(KILLS_KEPT) {
+                return Err(StoreError::TooMany(KILLS_KEPT));
+            }
+        }
     }
-    db.prepare_cached("INSERT OR REPLACE INTO kills (kind, value, note, by, since) VALUES (?1, ?2, ?3, ?4, ?5)")?
+    db.prepare_cached("INSERT INTO kills (kind, value, note, by, since) VALUES (?1, ?2, ?3, ?4, ?5)")?
         .execute(params![kind, value, kill.note, kill.by, kill.since.as_millis()])?;
-    history::append_audit(db, audit)?;
-    history::append_change(db, &Changed::Kills)?;
+    kills_changed(db, audit)
+}
+
+pub(super) fn delete_kill(db: &Connection, kill: &StoredKill, audit: &AuditEntry) -> Result<(), StoreError> {
+    delete_spellings(db, &kill.kill, kill)?;
+    kills_changed(db, audit)
+}
+
+/// Deletes a kill switch, if it is stored like this. Older versions stored other spellings of the same host, all
+/// of which go: values are compared as they are read.
+fn delete_spellings(db: &Connection, kill: &Kill, like: &StoredKill) -> Result<(), StoreError> {
+    let kind = kill.kind().as_str();
+    let mut statement = db.prepare_cached("SELECT kind, value, note, by, since FROM kills WHERE kind = ?1")?;
+    let mut rows = statement.query([kind])?;
+    let mut same: Vec<(String, StoredKill)> = Vec::new();
+    while let Some(row) = rows.next()? {
+        // An unreadable one is not the one to delete.
+        if let Ok(stored) = kill_of(row)
+            && stored.kill == *kill
+        {
+            same.push((row.get(1)?, stored));
+        }
+    }
+    if same.is_empty() {
+        return Err(StoreError::NotFound);
+    }
+    if !same.iter().any(|(_, stored)| stored == like) {
+        return Err(StoreError::Conflict);
+    }
+    for (value, _) in same {
+        db.prepare_cached("DELETE FROM kills WHERE kind = ?1 AND value = ?2")?
+            .execute([kind, &value])?;
+    }
     Ok(())
 }
 
-pub(super) fn delete_kill(db: &Connection, kill: &Kill, audit: &AuditEntry) -> Result<(), StoreError> {
-    let kind = kill.kind().as_str();
-    // Older versions stored other spellings of the same host: values are compared as they are read.
-    let mut statement = db.prepare_cached("SELECT value FROM kills WHERE kind = ?1")?;
-    let stored: Vec<String> = statement
-        .query_map([kind], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
-    let mut gone = 0;
-    for value in stored {
-        // An unreadable one is not the one to delete.
-        if stored_kill(kind, &value).is_ok_and(|stored| stored == *kill) {
-            gone += db
-                .prepare_cached("DELETE FROM kills WHERE kind = ?1 AND value = ?2")?
-                .execute([kind, &value])?;
-        }
-    }
-    if gone == 0 {
-        return Err(StoreError::NotFound);
-    }
+fn kills_changed(db: &Connection, audit: &AuditEntry) -> Result<(), StoreError> {
     history::append_audit(db, audit)?;
-    history::append_change(db, &Changed::Kills)?;
+    feed::append(db, &Changed::Kills)?;
     Ok(())
 }

@@ -21,13 +21,17 @@ mod backup;
 mod budgets;
 mod calls;
 mod connection;
+pub(crate) mod copied;
 mod domains;
+mod feed;
 mod history;
 mod identity;
 mod issuing;
 mod leases;
 mod links;
+mod nodes;
 mod opener;
+mod orders;
 mod outbox;
 mod read_only_copy;
 mod rows;
@@ -43,6 +47,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use linkseal_base::clock::Clock;
 use rusqlite::{Connection, InterruptHandle};
 use tokio::sync::Semaphore;
 
@@ -70,6 +75,7 @@ pub struct SqliteStore {
     /// One backup at a time, so that it keeps one reader busy at most.
     backing_up: Arc<Semaphore>,
     unreadable: Arc<Unreadable>,
+    clock: Clock,
     metrics: Option<Metrics>,
 }
 
@@ -87,7 +93,10 @@ struct Live {
 
 impl Live {
     fn open(path: &Path) -> Result<Self, StoreError> {
-        let opened = connection::open(path)?;
+        Self::with(connection::open(path)?)
+    }
+
+    fn with(opened: connection::Opened) -> Result<Self, StoreError> {
         let file = Identity::of(&opened.path).map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let readers = (0..READERS).map(|_| connection::open_reader(&opened.path));
         let readers: Vec<_> = readers.collect::<Result<_, _>>()?;
@@ -118,17 +127,26 @@ fn interrupts(readers: &[Connection]) -> Vec<InterruptHandle> {
 
 impl SqliteStore {
     /// Opens the store at `path`; creates it if it does not exist, and migrates it to the newest schema.
-    /// Blocks until that is done: call it before serving. `metrics`: `None` for commands, which export none.
-    pub fn open(path: impl AsRef<Path>, metrics: Option<Metrics>) -> Result<Self, StoreError> {
-        Ok(Self::of(Live::open(path.as_ref())?, metrics))
+    /// Blocks until that is done: call it before serving. `clock`: the process's, with which leases, budgets and
+    /// due work are measured: there is no other process. `metrics`: `None` for commands, which export none.
+    pub fn open(path: impl AsRef<Path>, clock: Clock, metrics: Option<Metrics>) -> Result<Self, StoreError> {
+        Ok(Self::of(Live::open(path.as_ref())?, clock, metrics))
+    }
+
+    /// Opens a node's copy of the fleet's store. Its commits are not synced one by one: a power cut may cost the last
+    /// of them, in their order.
+    pub(crate) fn open_copy(path: &Path, clock: Clock) -> Result<Self, StoreError> {
+        let opened = connection::open(path)?;
+        opened.writer.pragma_update(None, "synchronous", "NORMAL")?;
+        Ok(Self::of(Live::with(opened)?, clock, None))
     }
 
     /// Like [`Self::open`], but a store that can be read and not written is served read-only: changes are
     /// refused, and opening it is retried until that works.
-    pub fn open_to_serve(path: impl AsRef<Path>, metrics: Option<Metrics>) -> Result<Self, StoreError> {
+    pub fn open_to_serve(path: impl AsRef<Path>, clock: Clock, metrics: Option<Metrics>) -> Result<Self, StoreError> {
         let path = path.as_ref();
         let why = match Live::open(path) {
-            Ok(live) => return Ok(Self::of(live, metrics)),
+            Ok(live) => return Ok(Self::of(live, clock, metrics)),
             Err(error @ (StoreError::Locked { .. } | StoreError::Newer { .. })) => return Err(error),
             Err(error) => error,
         };
@@ -139,23 +157,24 @@ impl SqliteStore {
             error = %why,
             "the store cannot be written; serving it read-only and retrying, nothing is ordered or changed meanwhile (free or repair its disk)"
         );
-        let mut store = Self::of(Live::read_only(readers, why)?, metrics);
+        let mut store = Self::of(Live::read_only(readers, why)?, clock, metrics);
         store.note_writable(false);
         store.opener = Opener::start(path.to_owned(), Arc::downgrade(&store.live));
         Ok(store)
     }
 
-    fn of(live: Live, metrics: Option<Metrics>) -> Self {
+    fn of(live: Live, clock: Clock, metrics: Option<Metrics>) -> Self {
         Self {
             opener: None,
             live: Arc::new(ArcSwap::from_pointee(live)),
             backing_up: Arc::new(Semaphore::new(1)),
             unreadable: Arc::default(),
+            clock,
             metrics,
         }
     }
 
-    async fn read<T, F>(&self, operation: &'static str, work: F) -> Result<T, StoreError>
+    pub(crate) async fn read<T, F>(&self, operation: &'static str, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
@@ -164,7 +183,7 @@ impl SqliteStore {
         self.measured(operation, live.readers.call(DEADLINE, work)).await
     }
 
-    async fn write<T, F>(&self, operation: &'static str, work: F) -> Result<T, StoreError>
+    pub(crate) async fn write<T, F>(&self, operation: &'static str, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,

@@ -1,12 +1,14 @@
 //! What the whole fleet shares: the account key, the accounts at CAs, the session-ticket keys. And the row
 //! by which a probe checks that the store can be written.
 
+use std::time::Duration;
+
 use linkseal_base::clock::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::history;
+use super::feed;
 use super::rows::{number, sql_int};
-use crate::{CaAccount, Changed, StoreError, TicketKeyRow};
+use crate::{CaAccount, Changed, NewTicketKey, StoreError, TicketKeyRow};
 
 /// The size of a probe: more than an order and its certificate write together (about 15 KiB), in bytes.
 const BALLAST: i64 = 32 * 1024;
@@ -34,7 +36,14 @@ pub(super) fn ca_account(db: &Connection, directory: &str) -> Result<Option<CaAc
     Ok(account.optional()?)
 }
 
-pub(super) fn put_ca_account(db: &Connection, account: &CaAccount) -> Result<(), StoreError> {
+pub(super) fn put_ca_account(
+    db: &Connection,
+    account: &CaAccount,
+    before: Option<&CaAccount>,
+) -> Result<(), StoreError> {
+    if ca_account(db, &account.directory)?.as_ref() != before {
+        return Err(StoreError::Conflict);
+    }
     db.prepare_cached("INSERT OR REPLACE INTO ca_accounts (directory, kid, created) VALUES (?1, ?2, ?3)")?
         .execute(params![account.directory, account.kid, account.created.as_millis()])?;
     Ok(())
@@ -54,22 +63,27 @@ pub(super) fn ticket_keys(db: &Connection) -> Result<Vec<TicketKeyRow>, StoreErr
 
 pub(super) fn add_ticket_key(
     db: &Connection,
-    key: &TicketKeyRow,
+    key: &NewTicketKey,
     after: Option<u64>,
-    drop_before: Timestamp,
+    rotate: Duration,
+    keep: Duration,
+    now: Timestamp,
 ) -> Result<bool, StoreError> {
-    let newest: Option<i64> = db
-        .prepare_cached("SELECT max(id) FROM ticket_keys")?
-        .query_row([], |row| row.get(0))?;
-    let newest = newest.map(number);
-    if newest != after || newest.is_some_and(|newest| key.id <= newest) {
+    let newest: Option<(u64, Timestamp)> = db
+        .prepare_cached("SELECT id, created FROM ticket_keys ORDER BY id DESC LIMIT 1")?
+        .query_row([], |row| Ok((number(row.get(0)?), Timestamp::from_millis(row.get(1)?))))
+        .optional()?;
+    if newest.map(|(id, _)| id) != after {
+        return Ok(false);
+    }
+    if newest.is_some_and(|(id, created)| key.id <= id || created.is_within(rotate, now)) {
         return Ok(false);
     }
     db.prepare_cached("DELETE FROM ticket_keys WHERE created < ?1")?
-        .execute([drop_before.as_millis()])?;
+        .execute([now.minus(keep).as_millis()])?;
     db.prepare_cached("INSERT INTO ticket_keys (id, sealed, created) VALUES (?1, ?2, ?3)")?
-        .execute(params![sql_int(key.id), key.sealed, key.created.as_millis()])?;
-    history::append_change(db, &Changed::TicketKeys)?;
+        .execute(params![sql_int(key.id), key.sealed, now.as_millis()])?;
+    feed::append(db, &Changed::TicketKeys)?;
     Ok(true)
 }
 

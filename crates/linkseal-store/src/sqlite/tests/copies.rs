@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 
+use linkseal_base::clock::Clock;
 use linkseal_domain::ssl::Reason;
 use rusqlite::Connection;
 
@@ -12,7 +13,7 @@ use super::{open, place};
 use crate::conformance::{add, to};
 use crate::metrics::Metrics;
 use crate::sqlite::{SqliteStore, backup, connection, restore};
-use crate::{DomainQuery, StoreError};
+use crate::{DomainQuery, Feed, StoreError};
 
 #[tokio::test]
 async fn a_backup_taken_during_writes_can_be_restored() {
@@ -43,6 +44,7 @@ async fn a_backup_taken_during_writes_can_be_restored() {
     backup(&path, &outside).unwrap();
     assert!(matches!(restore(&copy, &path), Err(StoreError::Locked { .. })));
     let now = store.list(&everything).await.unwrap();
+    let end = store.feed_end().await.unwrap();
     drop(store);
     backup(&path, &dir.path().join("at_rest.db")).unwrap();
     assert!(
@@ -54,11 +56,17 @@ async fn a_backup_taken_during_writes_can_be_restored() {
     restore(&outside, &restored).unwrap();
     let store = open(&restored);
     assert_eq!(store.list(&everything).await.unwrap(), now);
-    assert_eq!(store.change_head().await.unwrap(), 100);
+    assert_eq!(store.feed_end().await.unwrap(), end);
 
     let restored = dir.path().join("earlier.db");
     restore(&copy, &restored).unwrap();
     let store = open(&restored);
+    let fed = store.changes_after(&end, 10).await.unwrap();
+    assert_eq!(
+        fed,
+        Feed::Broken,
+        "a store that went back in time lacks the last change"
+    );
     let then = store.list(&everything).await.unwrap();
     assert!(
         then.iter()
@@ -178,7 +186,7 @@ fn an_open_error_names_the_file_or_its_directory_as_the_cause() {
 async fn the_size_of_a_store_and_its_last_backup_are_exported() {
     let (dir, path) = place();
     let registry = prometheus::Registry::new();
-    let store = SqliteStore::open(&path, Some(Metrics::register(&registry))).unwrap();
+    let store = SqliteStore::open(&path, Clock::system(), Some(Metrics::register(&registry))).unwrap();
     let shown = async |name: &str| {
         store.probe().await.unwrap();
         let families = registry.gather();
@@ -187,7 +195,7 @@ async fn the_size_of_a_store_and_its_last_backup_are_exported() {
     };
     assert!(shown("linkseal_store_bytes").await >= 4096.0);
     assert_eq!(shown("linkseal_store_backup_timestamp_seconds").await, 0.0);
-    let begun = linkseal_base::clock::Clock::system().now().as_secs() as f64;
+    let begun = Clock::system().now().as_secs() as f64;
     backup(&path, &dir.path().join("copy.db")).unwrap();
     let noted = shown("linkseal_store_backup_timestamp_seconds").await;
     assert!(noted >= begun, "{noted} {begun}");

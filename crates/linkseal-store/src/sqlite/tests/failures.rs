@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use linkseal_base::clock::Clock;
 use linkseal_domain::ssl::Reason;
 
-use super::{hold, open, place};
+use super::{hold, open, opened, place, try_open};
 use crate::conformance::{MINUTE, NOW, add, creation, line, name, record, to};
 use crate::metrics::Metrics;
 use crate::sqlite::{self, SqliteStore, connection};
@@ -62,7 +63,7 @@ async fn a_crash_at_any_time_keeps_what_was_answered() {
 #[tokio::test]
 async fn a_full_disk_loses_nothing_and_writes_resume_once_it_has_space() {
     let (_dir, path) = place();
-    let store = SqliteStore::open(&path, None).unwrap();
+    let store = opened(&path);
     let limit = |pages: i64| {
         let sql = format!("PRAGMA max_page_count = {pages}");
         store.write(
@@ -90,7 +91,7 @@ async fn a_full_disk_loses_nothing_and_writes_resume_once_it_has_space() {
     let (held, large, small, ()) = tokio::join!(
         held,
         store.transition(change()),
-        store.hold_back("ca", NOW + MINUTE),
+        store.hold_back("ca", NOW + MINUTE, None),
         release
     );
     held.unwrap();
@@ -99,7 +100,7 @@ async fn a_full_disk_loses_nothing_and_writes_resume_once_it_has_space() {
     assert!(matches!(store.probe().await, Err(StoreError::Full)));
     assert_eq!(store.domain(&domain.name).await.unwrap().as_ref(), Some(&domain));
     assert_eq!(store.certificate(&domain.name).await.unwrap(), None);
-    assert_eq!(store.held_back("ca", NOW).await.unwrap(), Some(NOW + MINUTE));
+    assert_eq!(store.held_back("ca").await.unwrap(), Some(NOW + MINUTE));
 
     limit(i64::from(u32::MAX) - 1).await.unwrap();
     store.probe().await.unwrap();
@@ -120,7 +121,7 @@ async fn a_store_that_cannot_be_written_is_served_read_only_until_it_can() {
     // A directory in place of the file that a writer needs.
     let in_the_way = connection::with_suffix(&crashed, "-shm");
     fs::create_dir(&in_the_way).unwrap();
-    assert!(SqliteStore::open(&crashed, None).is_err());
+    assert!(try_open(&crashed).is_err());
     let metrics = prometheus::Registry::new();
     let assert_writable = |value: u8| {
         let text = prometheus::TextEncoder::new()
@@ -128,7 +129,7 @@ async fn a_store_that_cannot_be_written_is_served_read_only_until_it_can() {
             .unwrap();
         assert!(text.contains(&format!("linkseal_store_writable {value}")), "{text}");
     };
-    let held = SqliteStore::open_to_serve(&crashed, Some(Metrics::register(&metrics))).unwrap();
+    let held = SqliteStore::open_to_serve(&crashed, Clock::system(), Some(Metrics::register(&metrics))).unwrap();
     assert_eq!(held.domain(&first.name).await.unwrap().as_ref(), Some(&first));
     let new = || creation(record("b.example", "acme", Reason::Queued));
     held.create(new()).await.unwrap_err();
@@ -154,7 +155,7 @@ fn dropping_a_store_ends_the_thread_that_opens_it_again() {
     let (_dir, path) = place();
     drop(open(&path));
     fs::create_dir(connection::with_suffix(&path, "-shm")).unwrap();
-    let held = SqliteStore::open_to_serve(&path, None).unwrap();
+    let held = SqliteStore::open_to_serve(&path, Clock::system(), None).unwrap();
     let live = Arc::clone(&held.live);
     assert_eq!(Arc::weak_count(&live), 1, "the thread waits for its next attempt");
     drop(held);
@@ -165,14 +166,14 @@ fn dropping_a_store_ends_the_thread_that_opens_it_again() {
 async fn a_store_that_cannot_be_read_is_not_served() {
     let (dir, path) = place();
     let nowhere = dir.path().join("no/such/dir.db");
-    assert!(SqliteStore::open_to_serve(nowhere, None).is_err());
+    assert!(SqliteStore::open_to_serve(nowhere, Clock::system(), None).is_err());
     let store = open(&path);
-    let locked = SqliteStore::open_to_serve(&path, None);
+    let locked = SqliteStore::open_to_serve(&path, Clock::system(), None);
     assert!(matches!(locked, Err(StoreError::Locked { .. })));
     drop(store);
     let text = dir.path().join("text.db");
     fs::write(&text, "this is no database, but it is long enough: ".repeat(200)).unwrap();
-    assert!(SqliteStore::open_to_serve(&text, None).is_err());
+    assert!(SqliteStore::open_to_serve(&text, Clock::system(), None).is_err());
 }
 
 #[tokio::test]
@@ -195,7 +196,7 @@ async fn a_file_that_is_removed_or_replaced_while_in_use_is_detected() {
 async fn nothing_is_written_into_a_removed_file_and_what_it_has_can_be_rescued() {
     let (dir, path) = place();
     let metrics = prometheus::Registry::new();
-    let store = SqliteStore::open(&path, Some(Metrics::register(&metrics))).unwrap();
+    let store = SqliteStore::open(&path, Clock::system(), Some(Metrics::register(&metrics))).unwrap();
     let first = store
         .create(creation(record("a.example", "acme", Reason::Queued)))
         .await
@@ -240,7 +241,7 @@ async fn nothing_is_written_into_a_removed_file_and_what_it_has_can_be_rescued()
 #[tokio::test]
 async fn a_transaction_that_cannot_be_committed_fails_for_all_its_calls() {
     let (_dir, path) = place();
-    let store = SqliteStore::open(&path, None).unwrap();
+    let store = opened(&path);
     // A deferred reference is checked by COMMIT, when all calls of the group are done.
     let dangling = store.write("test", |db| {
         db.execute_batch("PRAGMA defer_foreign_keys = ON; INSERT INTO certificates VALUES (99, '', x'00')")?;
@@ -249,22 +250,22 @@ async fn a_transaction_that_cannot_be_committed_fails_for_all_its_calls() {
     let (held, go) = hold(&store).await;
     // The two behind the first are one group.
     let release = async { go.send(()).unwrap() };
-    let (_, dangling, neighbour, ()) = tokio::join!(held, dangling, store.hold_back("ca", NOW + MINUTE), release);
+    let (_, dangling, neighbour, ()) = tokio::join!(held, dangling, store.hold_back("ca", NOW + MINUTE, None), release);
     assert!(matches!(dangling, Err(StoreError::Unavailable(_))));
     assert!(
         matches!(neighbour, Err(StoreError::Unavailable(_))),
         "not stored, so not answered with Ok"
     );
-    assert_eq!(store.held_back("ca", NOW).await.unwrap(), None);
-    store.hold_back("ca", NOW + MINUTE).await.unwrap();
-    assert!(store.held_back("ca", NOW).await.unwrap().is_some());
+    assert_eq!(store.held_back("ca").await.unwrap(), None);
+    store.hold_back("ca", NOW + MINUTE, None).await.unwrap();
+    assert!(store.held_back("ca").await.unwrap().is_some());
 }
 
 #[tokio::test]
 async fn writes_that_wait_share_a_transaction() {
     let (_dir, path) = place();
     let metrics_of = prometheus::Registry::new();
-    let store = SqliteStore::open(&path, Some(Metrics::register(&metrics_of))).unwrap();
+    let store = SqliteStore::open(&path, Clock::system(), Some(Metrics::register(&metrics_of))).unwrap();
     let (held, go) = hold(&store).await;
     let frames = |path: &Path| fs::metadata(connection::with_suffix(path, "-wal")).unwrap().len();
     let before = frames(&path);
@@ -294,7 +295,7 @@ async fn writes_that_wait_share_a_transaction() {
 #[tokio::test]
 async fn a_call_whose_caller_is_gone_is_skipped() {
     let (_dir, path) = place();
-    let store = SqliteStore::open(&path, None).unwrap();
+    let store = opened(&path);
     let (held, go) = hold(&store).await;
     let abandoned = async {
         let mut create = Box::pin(store.create(creation(record("a.example", "acme", Reason::Queued))));

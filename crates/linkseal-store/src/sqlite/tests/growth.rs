@@ -1,17 +1,20 @@
 //! Bounded growth, and large tables that are read by index.
 
 use crate::prelude::*;
+use linkseal_base::clock::Clock;
 use linkseal_domain::ssl::{Reason, State};
 
-use super::place;
-use crate::conformance::{MINUTE, NOW, audit, creation, name, record, to};
-use crate::sqlite::{SqliteStore, domains, stored};
-use crate::{BudgetTake, CHANGES_KEPT, DomainQuery};
+use super::{opened, place};
+use crate::conformance::{MINUTE, NOW, audit, creation, name, owner, record, to};
+use crate::feed::Mark;
+use crate::sqlite::{SqliteStore, domains, leases, stored};
+use crate::{BudgetTake, CHANGES_KEPT, DomainQuery, Feed, FeedPosition};
 
 #[tokio::test]
 async fn old_changes_and_full_buckets_are_deleted() {
     let (_dir, path) = place();
-    let store = SqliteStore::open(&path, None).unwrap();
+    let clock = Clock::standing_at(NOW);
+    let store = SqliteStore::open(&path, clock.clone(), None).unwrap();
     let kept = i64::try_from(CHANGES_KEPT).unwrap();
     let seed = format!(
         "WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < {kept} + 5000)
@@ -32,12 +35,21 @@ async fn old_changes_and_full_buckets_are_deleted() {
     for _ in 0..1024 {
         domain = store.transition(to(&domain, Reason::Queued)).await.unwrap();
     }
-    let head = store.change_head().await.unwrap();
-    let oldest = store.changes_since(0, 1).await.unwrap()[0].seq;
+    let rows = store.read("test", |db| {
+        Ok(db.query_row("SELECT min(seq), max(seq) FROM changes", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+        })?)
+    });
+    let (oldest, newest) = rows.await.unwrap();
     assert!(
-        (CHANGES_KEPT..=CHANGES_KEPT + 1024).contains(&(head - oldest + 1)),
-        "{oldest} to {head}"
+        (kept..=kept + 1024).contains(&(newest - oldest + 1)),
+        "{oldest} to {newest}"
     );
+    // A node that has not followed any of it has missed some.
+    let begin = FeedPosition::new(vec![Mark::default()]);
+    assert_eq!(store.changes_after(&begin, 10).await.unwrap(), Feed::Broken);
+    let last = store.feed_end().await.unwrap().marks()[0].seq;
+    assert_eq!(i64::try_from(last).unwrap(), newest);
 
     let take = [BudgetTake {
         key: "new".into(),
@@ -47,7 +59,7 @@ async fn old_changes_and_full_buckets_are_deleted() {
         small_tenant: false,
     }];
     for _ in 0..10 {
-        store.take_budgets(&take, NOW).await.unwrap();
+        store.take_budgets(&take).await.unwrap();
     }
     let rows = store.read("test", |db| {
         Ok(db.query_row("SELECT count(*) FROM budgets", [], |row| row.get::<_, i64>(0))?)
@@ -58,7 +70,8 @@ async fn old_changes_and_full_buckets_are_deleted() {
         key: "other".into(),
         ..take[0].clone()
     }];
-    store.take_budgets(&other, NOW + MINUTE).await.unwrap();
+    clock.advance(MINUTE);
+    store.take_budgets(&other).await.unwrap();
     let key = store.read("test", |db| {
         Ok(db.query_row("SELECT key FROM budgets", [], |row| row.get::<_, String>(0))?)
     });
@@ -68,7 +81,7 @@ async fn old_changes_and_full_buckets_are_deleted() {
 #[tokio::test]
 async fn a_hundred_thousand_domains_are_listed_by_index() {
     let (_dir, path) = place();
-    let store = SqliteStore::open(&path, None).unwrap();
+    let store = opened(&path);
     let sample = store
         .create(creation(record("sample.test", "sample.test", Reason::Ok)))
         .await
@@ -98,7 +111,7 @@ async fn a_hundred_thousand_domains_are_listed_by_index() {
         domains::PAGE_REASON,
         domains::PAGE_TENANT_REASON,
     ];
-    for sql in pages.into_iter().chain([domains::DUE]) {
+    for sql in pages {
         let plan = store.read("test", move |db| {
             let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
             // Parameters that are not given are NULL, which gives the same plan.
@@ -111,6 +124,19 @@ async fn a_hundred_thousand_domains_are_listed_by_index() {
             "{sql}: {plan}"
         );
     }
+
+    let plan = store.read("test", |db| {
+        let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {}", leases::DUE))?;
+        let rows = statement.raw_query().mapped(|row| row.get::<_, String>(3));
+        Ok(rows.collect::<Result<Vec<_>, _>>()?.join("; "))
+    });
+    let plan = plan.await.unwrap();
+    assert!(
+        plan.starts_with("SEARCH domains USING COVERING INDEX domains_by_due (next_due<?)")
+            && plan.contains("SEARCH leases USING PRIMARY KEY (key=?)")
+            && !plan.contains("TEMP B-TREE"),
+        "{plan}"
+    );
 
     let sql = stored::STORED;
     let plan = store.read("test", move |db| {
@@ -162,7 +188,8 @@ async fn a_hundred_thousand_domains_are_listed_by_index() {
         .map(|c| (c.reason, c.domains))
         .collect();
     assert_eq!(counted, [(Reason::Ok, 9_900), (Reason::ValidationFailed, 100)]);
-    assert_eq!(store.due(NOW, 10).await.unwrap()[9], name("d000009.example"));
+    let due = store.claim_due(owner(1), MINUTE, 10).await.unwrap();
+    assert_eq!(due[9].name, name("d000009.example"));
     store
         .purge(&name("d050000.example"), None, audit("purge", "d050000.example"))
         .await

@@ -12,6 +12,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
+use async_trait::async_trait;
+use linkseal_base::clock::{Clock, Timestamp};
 use linkseal_domain::links::Kill;
 use linkseal_domain::ssl::Reason;
 use linkseal_link::KillKind;
@@ -19,16 +21,28 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::{SqliteStore, connection};
-use crate::conformance::{Fresh, NOW, add, audit, lease, name, to};
-use crate::{SharedStore, StoreError, StoredCertificate, Transition, domain_lease};
+use crate::conformance::{Fresh, NOW, TestClock, add, audit, held, lease, name, owner, to};
+use crate::{NewNode, SharedStore, StoreError, StoredCertificate, Transition};
 
 crate::conformance::conformance_suite!(fresh);
 
 async fn fresh() -> Fresh {
     let (dir, path) = place();
+    let clock = Clock::standing_at(NOW);
     Fresh {
-        store: open(&path),
+        store: Arc::new(SqliteStore::open(&path, clock.clone(), None).unwrap()),
+        clock: Box::new(Standing(clock)),
         _kept: Box::new(dir),
+    }
+}
+
+/// The clock of a store under test.
+struct Standing(Clock);
+
+#[async_trait]
+impl TestClock for Standing {
+    async fn set(&self, at: Timestamp) {
+        self.0.set(at.as_millis() - self.0.now().as_millis());
     }
 }
 
@@ -39,7 +53,15 @@ fn place() -> (TempDir, PathBuf) {
 }
 
 fn open(path: &Path) -> SharedStore {
-    Arc::new(SqliteStore::open(path, None).unwrap())
+    Arc::new(opened(path))
+}
+
+fn opened(path: &Path) -> SqliteStore {
+    try_open(path).unwrap()
+}
+
+fn try_open(path: impl AsRef<Path>) -> Result<SqliteStore, StoreError> {
+    SqliteStore::open(path, Clock::standing_at(NOW), None)
 }
 
 fn failure(result: Result<SqliteStore, StoreError>) -> StoreError {
@@ -72,9 +94,9 @@ async fn a_kill_that_an_older_version_spelled_differently_can_be_deleted() {
     }
     drop(old);
     let store = open(&path);
-    let all: Vec<_> = store.kills().await.unwrap().into_iter().map(|k| k.kill).collect();
+    let all = store.kills().await.unwrap();
     let kill = Kill::new(KillKind::Host, "2001:db8::5").unwrap();
-    assert!(all.contains(&kill), "{all:?}");
+    assert!(all.iter().any(|stored| stored.kill == kill), "{all:?}");
     for kill in all {
         store.delete_kill(&kill, audit("unkill", "x")).await.unwrap();
     }
@@ -86,7 +108,7 @@ async fn an_answered_change_is_there_after_a_restart() {
     let (_dir, path) = place();
     let store = open(&path);
     let domain = add(&store, "a.example", "acme", Reason::Ordering).await;
-    let fence = lease(&store, &domain.name, "before", NOW).await.unwrap();
+    let fence = lease(&store, &domain.name, owner(1)).await.unwrap();
     let certificate = StoredCertificate {
         chain_pem: "chain".into(),
         sealed_key: vec![1, 2],
@@ -96,23 +118,31 @@ async fn an_answered_change_is_there_after_a_restart() {
         ..to(&domain, Reason::Ok)
     };
     let domain = store.transition(change).await.unwrap();
-    let head = store.change_head().await.unwrap();
+    let head = store.feed_end().await.unwrap();
+    let node = |n| NewNode {
+        name: "edge".into(),
+        owner: owner(n),
+        former: None,
+        version: "1".into(),
+    };
+    store.join(&node(1)).await.unwrap();
     drop(store);
 
     let store = open(&path);
     assert_eq!(store.domain(&domain.name).await.unwrap(), Some(domain.clone()));
     assert_eq!(store.certificate(&domain.name).await.unwrap(), Some(certificate));
-    assert_eq!(store.change_head().await.unwrap(), head);
+    assert_eq!(store.feed_end().await.unwrap(), head);
     assert_eq!(store.counts(None).await.unwrap().len(), 1);
     // Every owner of a lease has ended: the lease is free at once, and an old fence cannot write.
-    let next = lease(&store, &domain.name, "after", NOW).await.unwrap();
-    assert!(next > fence);
+    let next = lease(&store, &domain.name, owner(2)).await.unwrap();
+    assert!(next.number > fence.number);
+    store.join(&node(2)).await.unwrap();
     let stale = Transition {
         fence: Some(fence),
         ..to(&domain, Reason::Renewing)
     };
     assert!(matches!(store.transition(stale).await, Err(StoreError::Fenced)));
-    store.release_lease(&domain_lease(&domain.name), next).await.unwrap();
+    store.release_lease(&held(&domain.name, next)).await.unwrap();
 }
 
 #[tokio::test]
@@ -144,16 +174,10 @@ async fn only_one_process_can_open_the_store() {
     let (dir, path) = place();
     let store = open(&path);
     // The same lock keeps another process out: it belongs to the open file, not to the process.
-    assert!(matches!(
-        failure(SqliteStore::open(&path, None)),
-        StoreError::Locked { .. }
-    ));
+    assert!(matches!(failure(try_open(&path)), StoreError::Locked { .. }));
     let alias = dir.path().join("alias.db");
     std::os::unix::fs::symlink(&path, &alias).unwrap();
-    assert!(matches!(
-        failure(SqliteStore::open(&alias, None)),
-        StoreError::Locked { .. }
-    ));
+    assert!(matches!(failure(try_open(&alias)), StoreError::Locked { .. }));
     drop(store);
     add(&open(&alias), "a.example", "acme", Reason::Queued).await;
     assert!(open(&path).domain(&name("a.example")).await.unwrap().is_some());
@@ -168,7 +192,7 @@ async fn files_that_are_no_store_of_this_version_are_refused() {
         .pragma_update(None, "user_version", 99)
         .unwrap();
     assert!(matches!(
-        failure(SqliteStore::open(&path, None)),
+        failure(try_open(&path)),
         StoreError::Newer { found: 99, known } if known == i64::try_from(connection::MIGRATIONS.len()).unwrap()
     ));
 
@@ -179,7 +203,7 @@ async fn files_that_are_no_store_of_this_version_are_refused() {
     )
     .unwrap();
     assert!(
-        failure(SqliteStore::open(&text, None))
+        failure(try_open(&text))
             .to_string()
             .contains("text.db: the file is damaged, or not a store")
     );
@@ -190,13 +214,9 @@ async fn files_that_are_no_store_of_this_version_are_refused() {
         .execute_batch("CREATE TABLE mail (id INTEGER)")
         .unwrap();
     let before = fs::read(&foreign).unwrap();
-    assert!(
-        failure(SqliteStore::open(&foreign, None))
-            .to_string()
-            .contains("of another program")
-    );
+    assert!(failure(try_open(&foreign)).to_string().contains("of another program"));
     assert_eq!(fs::read(&foreign).unwrap(), before, "and is unchanged");
 
-    let nowhere = failure(SqliteStore::open(dir.path().join("no/such/dir.db"), None));
+    let nowhere = failure(try_open(dir.path().join("no/such/dir.db")));
     assert!(nowhere.to_string().contains("directory must exist"), "{nowhere}");
 }

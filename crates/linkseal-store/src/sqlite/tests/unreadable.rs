@@ -6,7 +6,7 @@ use linkseal_link::KillKind;
 use rusqlite::Connection;
 
 use super::{open, place};
-use crate::conformance::{NOW, add, audit, name, to};
+use crate::conformance::{MINUTE, NOW, add, audit, name, owner, to};
 use crate::{DomainQuery, Pages, RedirectQuery, StoreError};
 
 #[tokio::test]
@@ -55,7 +55,9 @@ async fn an_unreadable_record_affects_its_own_domain_only() {
     assert_eq!(unreadable.len(), 3);
     assert_eq!(unreadable[0].0, "a.example");
     // They do not block all others.
-    assert_eq!(store.due(NOW, 2).await.unwrap(), [name("d.example"), name("e.example")]);
+    let claims = store.claim_due(owner(1), MINUTE, 2).await.unwrap();
+    let due: Vec<_> = claims.into_iter().map(|claim| claim.name).collect();
+    assert_eq!(due, [name("d.example"), name("e.example")]);
     assert!(matches!(
         store.domain(&name("a.example")).await,
         Err(StoreError::Unreadable { .. })
@@ -131,7 +133,7 @@ async fn an_unreadable_redirect_or_kill_hides_no_other() {
         "all but the one of a kind that only a newer version knows"
     );
     for stored in &all {
-        store.delete_kill(&stored.kill, audit("unkill", "x")).await.unwrap();
+        store.delete_kill(stored, audit("unkill", "x")).await.unwrap();
     }
     assert!(all.iter().any(|stored| stored.kill == kill));
     assert!(store.kills().await.unwrap().is_empty());
