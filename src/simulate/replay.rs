@@ -9,7 +9,7 @@ use linkseal_base::clock::Timestamp;
 use linkseal_control::queue::{Queue, Slot};
 use linkseal_control::rules::{self, First, Gate};
 use linkseal_control::rules::{Blame, TRIAL_RETRY};
-use linkseal_control::scheduler::{LONGEST, PAUSE, Rounds, sleep_after};
+use linkseal_control::scheduler::{LONGEST, PAUSE, REST, Rounds, sleep_after};
 use linkseal_control::{Issue, Priority};
 use linkseal_domain::DomainName;
 use linkseal_domain::dns::DnsVerdict;
@@ -172,16 +172,17 @@ impl<'a> Replay<'a> {
             self.round_at = now + LONGEST + PAUSE;
             return;
         };
-        // In the store, the limit includes domains in progress: they come first, being due since they were queued.
-        let due = self.fleet.due(now, limit.saturating_sub(in_progress));
-        let (taken, longest) = self.rounds.choose(due.clone(), in_progress, |_| false, instant);
+        let due = self.fleet.due(now, limit);
+        // One that was taken up a moment ago rests before it is taken up again.
+        let (resting, taken): (Vec<Id>, Vec<Id>) = due.iter().partition(|id| self.rounds.rests(id, instant));
         for id in &taken {
             self.fleet.begin(*id);
         }
         self.fleet.put_back(&due);
         let waiting = self.fleet.in_progress() > self.running.len() + taken.len();
-        let next = if waiting { Some(now) } else { self.fleet.next_due() };
-        self.round_at = now + sleep_after(next, now, longest) + PAUSE;
+        let next = self.fleet.next_due().and_then(|at| at.since(now)).filter(|_| !waiting);
+        let rest = (!resting.is_empty()).then_some(REST);
+        self.round_at = now + sleep_after(rest.or(next)) + PAUSE;
         for id in taken {
             self.process(id);
         }

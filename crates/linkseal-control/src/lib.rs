@@ -18,17 +18,19 @@
 //! | `order` | orders at the CAs, and which CA |
 //! | `operator` | what people and the platform's back end do |
 //! | `watch` | background watches: clock, store, probes, CAA, ticket keys |
+//! | `follow` | in a fleet: what other nodes store, brought into memory here |
 //! | `report` | overview, metrics, lifecycle events |
 //!
 //! The life of a certificate: `operator::register` stores the record and wakes `schedule::scheduler`,
-//! which takes the name up; `schedule::prepare` runs its steps under a lease and puts it into
-//! `fairness::queue`; `order::run` takes it from there, orders at the CA that `order::choose` picked, stores
+//! which takes the name up under a lease (`core::leases`) that lasts to the end of its order; `schedule::prepare` runs
+//! its steps and puts it into `fairness::queue`; `order::run` takes it from there, orders at the CA that `order::choose` picked, stores
 //! the certificate through `core::change` and serves it.
 
 mod admission;
 mod checks;
 mod core;
 mod fairness;
+mod follow;
 mod operator;
 mod order;
 mod report;
@@ -39,6 +41,7 @@ mod tests;
 mod watch;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use linkseal_base::clock::Clock;
 use linkseal_base::shutdown::Tasks;
@@ -49,7 +52,8 @@ use linkseal_domain::cert::tickets::TicketKeys;
 use linkseal_domain::handshakes::HandshakeFailures;
 use linkseal_domain::links::{KillSwitches, Lookup, RedirectCache};
 use linkseal_domain::registry::Registry;
-use linkseal_store::SharedStore;
+use linkseal_store::copy::LocalCopy;
+use linkseal_store::{Owner, SharedStore, StoreError};
 use tokio::sync::mpsc;
 
 pub use self::admission::{Admission, AskSettings, Asker, KnownNames, RejectedName};
@@ -73,8 +77,10 @@ pub use self::watch::target_caa::{TargetCaa, TargetVerdict};
 
 use self::admission::{CnameNames, Rejected};
 use self::checks::Checks;
-use self::core::{Core, CoreParts, Observers};
+use self::core::{Core, CoreParts, Lag, Observers};
 use self::fairness::Fairness;
+pub use self::follow::{Everywhere, NodeOfFleet};
+use self::follow::{Follower, Membership};
 use self::operator::own_names::OwnNames;
 use self::operator::redirects::PurgedRedirects;
 use self::order::Orders;
@@ -95,6 +101,8 @@ pub const SOCKETS: usize = checks::places::CONCURRENT_CHECKS * linkseal_dns::SOC
 pub struct Parts {
     pub clock: Clock,
     pub store: SharedStore,
+    /// This node's copy of what it serves; `None` with a store that no other node uses.
+    pub copy: Option<Arc<LocalCopy>>,
     /// Opens and seals what the store holds.
     pub sealer: Arc<Sealer>,
     /// The data plane's view of the domains; written here.
@@ -111,8 +119,10 @@ pub struct Parts {
     pub handshake_failures: HandshakeFailures,
     pub clients: Clients,
     pub settings: Settings,
-    /// This node's name.
-    pub node: String,
+    /// This process, as the owner of leases: one that no other process has.
+    pub owner: Owner,
+    /// Which node of a fleet it is; `None` with a store that no other node uses.
+    pub node: Option<NodeOfFleet>,
     pub max_concurrent_orders: usize,
     /// Where background work runs.
     pub tasks: Tasks,
@@ -145,26 +155,33 @@ pub struct Control {
     target_caa: Arc<TargetCaaWatch>,
     cname_names: Arc<CnameNames>,
     own_names: Arc<OwnNames>,
-    tickets: TicketKeys,
+    tickets: Arc<TicketKeeper>,
+    membership: Option<Arc<Membership>>,
 }
 
 impl Control {
     /// Constructs the rooms; nothing runs yet.
     pub fn new(parts: Parts) -> Self {
         let (cname_names, own_names, rejected) = (CnameNames::new(), OwnNames::new(), Arc::new(Rejected::new()));
-        let redirects = Redirects::new(Arc::clone(&parts.store), parts.clock.clone(), parts.redirects.clone());
-        let kills = KillSwitchStore::new(Arc::clone(&parts.store), parts.clock.clone(), parts.kills);
+        let (store, copy) = (|| Arc::clone(&parts.store), || parts.copy.clone());
+        let redirects = Redirects::new(store(), copy(), parts.clock.clone(), parts.redirects.clone());
+        let kills = KillSwitchStore::new(store(), copy(), parts.clock.clone(), parts.kills);
+        let membership = parts.node.map(Membership::new);
+        let lag = Lag::new(membership.is_some());
         let clients = parts.clients;
         let core = Core::new(CoreParts {
             clock: parts.clock,
             store: parts.store,
+            copy: parts.copy,
+            lag: lag.clone(),
             sealer: parts.sealer,
             registry: parts.registry,
             certificates: parts.certificates,
             handshake_failures: parts.handshake_failures,
             tasks: parts.tasks,
             metrics: parts.metrics,
-            node: parts.node,
+            owner: parts.owner,
+            everywhere: membership.as_ref().map(|_| Everywhere::default()),
             settings: parts.settings,
             cas: clients.authorities,
             checker: clients.checker,
@@ -183,7 +200,14 @@ impl Control {
         let orders = Orders::new(schedule.clone());
         let operator = Operator::new(schedule.clone(), orders.clone(), own_names.clone(), redirects, kills);
         let target_caa = TargetCaaWatch::new(core.clone(), orders.clone());
-        let report = Report::new(admission.clone(), schedule.clone(), orders.clone(), target_caa.clone());
+        let tickets = TicketKeeper::new(core.clone(), parts.tickets);
+        let report = Report::new(
+            admission.clone(),
+            schedule.clone(),
+            orders.clone(),
+            target_caa.clone(),
+            lag,
+        );
         Self {
             core,
             admission,
@@ -195,7 +219,8 @@ impl Control {
             target_caa,
             cname_names,
             own_names,
-            tickets: parts.tickets,
+            tickets,
+            membership,
         }
     }
 
@@ -211,18 +236,55 @@ impl Control {
         };
         tasks.spawn_until_stop(self.operator.redirects().clone().answer_lookups(lookups, tasks.clone()));
         tasks.spawn_until_stop(self.schedule.clone().answer_handshakes(requests));
-        tasks.spawn_until_stop(loader.run());
+        let follower = self.membership.clone().map(|node| {
+            let (operator, tickets) = (self.operator.clone(), self.tickets.clone());
+            Follower::new(core.clone(), operator, tickets, node, core.lag.clone())
+        });
+        tasks.spawn_until_stop(loader.run(follower));
         tasks.spawn_until_stop(self.admission.clone().check_rejected());
         tasks.spawn_until_stop(watch::clock::watch(core.clone(), self.operator.clone()));
         tasks.spawn_until_stop(watch::store::watch(core.clone(), self.operator.clone()));
+        tasks.spawn_until_stop(core.clone().keep_leases());
         tasks.spawn_until_stop(self.schedule.clone().run());
         tasks.spawn_until_stop(self.report.clone().prune_audit());
         tasks.spawn_until_stop(self.report.clone().count_domains());
         tasks.spawn_until_stop(self.orders.clone().run());
         tasks.spawn_until_stop(Probes(core.clone()).run());
-        tasks.spawn_until_stop(TicketKeeper::new(core.clone(), self.tickets.clone()).run());
+        tasks.spawn_until_stop(self.tickets.clone().run());
         tasks.spawn_until_stop(self.orders.clone().run_caa_identities());
         tasks.spawn_until_stop(self.target_caa.clone().run());
+    }
+
+    /// Makes this process a node of its fleet, before it begins to work.
+    ///
+    /// # Errors
+    /// [`StoreError::NodeTaken`] if another process of that name is alive.
+    pub async fn join(&self) -> Result<(), StoreError> {
+        match &self.membership {
+            Some(node) => node.join(&self.core).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Releases this process's leases once its tasks have ended, so that another one can take its work up at once.
+    /// Returns how many there were.
+    pub async fn release_leases(&self) -> Result<u64, StoreError> {
+        let released = self.core.store.release_leases(self.core.owner).await?;
+        if let Some(node) = &self.membership {
+            node.leave(&self.core).await?;
+        }
+        Ok(released)
+    }
+
+    /// Which certificates every node serves; `None` with a store that no other node uses.
+    pub fn everywhere(&self) -> Option<&Everywhere> {
+        self.core.everywhere.as_ref()
+    }
+
+    /// For how long other nodes may have changed something that this node does not know yet. Zero with a store that
+    /// no other node uses.
+    pub fn changes_lag(&self) -> Duration {
+        self.core.lag.at(self.core.clock.uptime())
     }
 
     /// Replaces settings and clients after a reload.

@@ -16,8 +16,9 @@ use linkseal_domain::handshakes::HandshakeFailures;
 use linkseal_domain::links::{KillSwitches, RedirectCache};
 use linkseal_domain::registry::Registry;
 use linkseal_issuer::testing;
+use linkseal_store::copy::LocalCopy;
 use linkseal_store::sqlite::SqliteStore;
-use linkseal_store::{AuditEntry, SharedStore};
+use linkseal_store::{AuditEntry, Owner, SharedStore};
 use prometheus::Registry as Prometheus;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -29,8 +30,12 @@ use super::{
 
 /// An empty store, and the directory it is in.
 pub(super) fn fresh() -> (SharedStore, TempDir) {
+    fresh_at(Clock::system())
+}
+
+fn fresh_at(clock: Clock) -> (SharedStore, TempDir) {
     let dir = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(dir.path().join("linkseal.db"), None).unwrap();
+    let store = SqliteStore::open(dir.path().join("linkseal.db"), clock, None).unwrap();
     (Arc::new(store), dir)
 }
 
@@ -78,7 +83,7 @@ pub(super) struct Bench {
     pub(super) control: Control,
     pub(super) clock: Clock,
     pub(super) store: SharedStore,
-    dir: TempDir,
+    dir: Arc<TempDir>,
 }
 
 impl Bench {
@@ -87,8 +92,44 @@ impl Bench {
     }
 
     pub(super) async fn with_cname(cname: Option<CnameSettings>) -> Self {
-        let (store, dir) = fresh();
-        let (clock, tasks, prometheus) = (Clock::system(), Tasks::new(), Prometheus::new());
+        let clock = Clock::system();
+        let (store, dir) = fresh_at(clock.clone());
+        Self::on(store, clock, Arc::new(dir), cname, true, None).await
+    }
+
+    /// Another node on the same store.
+    pub(super) async fn beside(&self) -> Self {
+        let (store, clock, dir) = (Arc::clone(&self.store), self.clock.clone(), Arc::clone(&self.dir));
+        Self::on(store, clock, dir, None, true, None).await
+    }
+
+    /// Another node, whose registry is not loaded yet.
+    pub(super) async fn beside_unloaded(&self) -> Self {
+        let (store, clock, dir) = (Arc::clone(&self.store), self.clock.clone(), Arc::clone(&self.dir));
+        Self::on(store, clock, dir, None, false, None).await
+    }
+
+    /// Another node on the same store, with a copy of its own.
+    pub(super) async fn beside_with(&self, copy: &Arc<LocalCopy>, loaded: bool) -> Self {
+        let (store, clock, dir) = (Arc::clone(&self.store), self.clock.clone(), Arc::clone(&self.dir));
+        Self::on(store, clock, dir, None, loaded, Some(Arc::clone(copy))).await
+    }
+
+    /// An empty copy in the bench's directory.
+    pub(super) fn copy(&self) -> Arc<LocalCopy> {
+        let path = self.dir.path().join("copy.db");
+        Arc::new(LocalCopy::open(&path, self.clock.clone()).unwrap())
+    }
+
+    async fn on(
+        store: SharedStore,
+        clock: Clock,
+        dir: Arc<TempDir>,
+        cname: Option<CnameSettings>,
+        loaded: bool,
+        copy: Option<Arc<LocalCopy>>,
+    ) -> Self {
+        let (tasks, prometheus) = (Tasks::new(), Prometheus::new());
         let sealer = Arc::new(Sealer::from_file(&dir.path().join("key"), true).unwrap());
         let issuer = testing::issuer(CA, &store, &sealer, &clock, &prometheus).await;
         let target = Target {
@@ -113,10 +154,14 @@ impl Bench {
             failed_per_name: limit(5),
         };
         let registry = Registry::new();
-        registry.set_loaded();
+        if loaded {
+            registry.set_loaded();
+        }
+        let owner = Owner::unique();
         let control = Control::new(Parts {
             clock: clock.clone(),
             store: Arc::clone(&store),
+            copy,
             sealer,
             registry,
             certificates: Certificates::new(100, 100).0,
@@ -141,11 +186,18 @@ impl Bench {
                 max_domains_per_tenant: Some(100),
                 rejected_capacity: 0,
             },
-            node: "edge-1".to_owned(),
+            owner,
+            node: Some(crate::NodeOfFleet {
+                name: format!("edge-{owner}"),
+                former: None,
+                version: "1".into(),
+            }),
             max_concurrent_orders: 4,
             tasks,
             metrics: Metrics::register(&prometheus).unwrap(),
         });
+        // No follower runs: a test that needs one has its own, and the others work as if it kept up.
+        control.core.lag.caught_up(Duration::from_secs(u64::from(u32::MAX)));
         Self {
             control,
             clock,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use linkseal_base::clock::{Timestamp, WOBBLE};
 
-use super::ssl::{FailureKind, ORDER_ABANDONED_AFTER, Reason, SslStatus};
+use super::ssl::{FailureKind, ORDER_ENDS_WITHIN, Reason, SslStatus};
 
 /// The longest back-off after a failed attempt: a day plus jitter.
 pub(crate) const RETRY: Duration = Duration::from_secs(27 * 3600);
@@ -44,7 +44,7 @@ impl SslStatus {
     /// How far ahead `next_attempt` can have been set by the rule that led to the present state.
     pub(super) fn reach(&self) -> Duration {
         if self.reason.is_in_progress() {
-            return ORDER_ABANDONED_AFTER;
+            return ORDER_ENDS_WITHIN;
         }
         if self.in_queue {
             return LINE;
@@ -116,11 +116,7 @@ impl SslStatus {
                 refusals.last = now;
             }
         }
-        if self
-            .facts
-            .stand_in_until
-            .is_some_and(|at| far(at, ORDER_ABANDONED_AFTER))
-        {
+        if self.facts.stand_in_until.is_some_and(|at| far(at, ORDER_ENDS_WITHIN)) {
             self.facts.stand_in_until = None;
         }
         if let Some(certificate) = &mut self.certificate {

@@ -181,7 +181,8 @@ impl DomainRecord {
     }
 
     /// Whether a mailer may send https links: there is an unexpired certificate, and the name points here.
-    /// A stored certificate is served: on a single node, handshakes load it from the same store.
+    /// A stored certificate is served: handshakes load it from the same store. Whether every node of a fleet knows it
+    /// already, the control plane says.
     pub fn https_ready(&self, now: Timestamp) -> bool {
         self.https_works() && self.ssl.holds(now)
     }

@@ -7,6 +7,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use linkseal_domain::cert::sealed::{SealError, Sealer};
+use linkseal_store::copy::{LocalCopy, shared_secret};
 use linkseal_store::{SharedStore, StoreError};
 
 use super::{acme, jws};
@@ -36,16 +37,15 @@ pub enum AccountKeyError {
 }
 
 impl AccountKey {
-    /// Loads the key from the store, or creates it; if several nodes start at once, one wins.
-    pub async fn load_or_create(store: &SharedStore, sealer: &Sealer) -> Result<Arc<Self>, AccountKeyError> {
-        let sealed = match store.secret(SECRET).await? {
-            Some(sealed) => sealed,
-            None => {
-                store
-                    .secret_or_insert(SECRET, &sealer.seal(SECRET, &acme::generate_account_key()))
-                    .await?
-            }
-        };
+    /// Loads the key from the store, or creates it; if several nodes start at once, one wins. `copy`: the node's,
+    /// which has the key while the store is away; `None` with a store that no other node uses.
+    pub async fn load_or_create(
+        store: &SharedStore,
+        copy: Option<&LocalCopy>,
+        sealer: &Sealer,
+    ) -> Result<Arc<Self>, AccountKeyError> {
+        let make = || sealer.seal(SECRET, &acme::generate_account_key());
+        let sealed = shared_secret(store, copy, SECRET, make).await?;
         Ok(Arc::new(Self::from_pkcs8(&sealer.open(SECRET, &sealed)?)?))
     }
 

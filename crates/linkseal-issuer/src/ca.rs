@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use linkseal_base::clock::{Clock, Timestamp};
 use linkseal_domain::ssl::FailureKind;
-use linkseal_store::{CaAccount, SharedStore};
+use linkseal_store::{CaAccount, SharedStore, StoreError};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -71,10 +71,11 @@ impl Ca {
     /// The account's URL from the store, else by registering.
     async fn kid(&self, directory: &Directory, lost: Option<&str>) -> Result<String, CallError> {
         let settings = &self.settings;
-        let ours = |e: linkseal_store::StoreError| CallError::Ours(e.to_string());
-        let stored = self.store.ca_account(&settings.directory).await.map_err(ours)?;
-        if let Some(account) = stored.filter(|a| Some(a.kid.as_str()) != lost) {
-            return Ok(account.kid);
+        let ours = |e: StoreError| CallError::Ours(e.to_string());
+        let before = self.store.ca_account(&settings.directory).await.map_err(ours)?;
+        let is_usable = |account: &CaAccount| Some(account.kid.as_str()) != lost;
+        if let Some(account) = before.as_ref().filter(|account| is_usable(account)) {
+            return Ok(account.kid.clone());
         }
         if settings.eab.is_none() && directory.meta.external_account_required {
             return Err(CallError::Here(
@@ -95,8 +96,15 @@ impl Ca {
             kid: kid.clone(),
             created: self.clock.now(),
         };
-        self.store.put_ca_account(&account).await.map_err(ours)?;
-        Ok(kid)
+        match self.store.put_ca_account(&account, before.as_ref()).await {
+            Ok(()) => Ok(kid),
+            // Another node has registered meanwhile, with the same key: the CA gives both the same account.
+            Err(StoreError::Conflict) => {
+                let stored = self.store.ca_account(&settings.directory).await.map_err(ours)?;
+                Ok(stored.filter(is_usable).map_or(kid, |account| account.kid))
+            }
+            Err(error) => Err(ours(error)),
+        }
     }
 
     /// Makes a call under our account. If the CA no longer knows it, registers again and repeats the call.

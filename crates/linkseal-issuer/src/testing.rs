@@ -18,7 +18,7 @@ pub async fn issuer(
     clock: &Clock,
     metrics: &Registry,
 ) -> Issuer {
-    let key = AccountKey::load_or_create(store, sealer).await.unwrap();
+    let key = AccountKey::load_or_create(store, None, sealer).await.unwrap();
     let settings = settings(directory);
     let metrics = Metrics::register(metrics).unwrap();
     let (store, sealer) = (Arc::clone(store), Arc::clone(sealer));

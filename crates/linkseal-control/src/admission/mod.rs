@@ -126,13 +126,17 @@ impl Admission {
         let Some(_turn) = self.lookups.turn(CONCURRENT_LOOKUPS, asking) else {
             return Admitted::Unreachable;
         };
-        match self.core.store.domain(name).await {
+        let read = self.core.store.domain(name);
+        match self.core.read_for_data_plane(read).await {
             Ok(Some(record)) if record.ssl.reason != Reason::Denied => Admitted::Yes(Arc::new(Entry::of(&record))),
             Ok(_) => Admitted::No,
             Err(error) => {
                 self.core
                     .store_failed("look up names for handshakes", Some(name), &error);
-                Admitted::Unreachable
+                let copied = self.core.copied_record(name).await;
+                copied.map_or(Admitted::Unreachable, |record| {
+                    Admitted::Yes(Arc::new(Entry::of(&record)))
+                })
             }
         }
     }

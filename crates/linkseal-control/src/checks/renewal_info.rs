@@ -8,9 +8,9 @@ use std::time::Duration;
 use dashmap::DashMap;
 use linkseal_base::clock::Timestamp;
 use linkseal_base::random;
+use linkseal_domain::DomainRecord;
 use linkseal_domain::ssl::{CertificateInfo, SslEvent};
-use linkseal_domain::{DomainName, DomainRecord};
-use linkseal_store::{StoreError, domain_lease};
+use linkseal_store::{Fence, StoreError};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
@@ -23,8 +23,6 @@ use crate::rules;
 const PLACES: usize = 16;
 /// How long one request may take, and how long it may wait for its place.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The lease on the domain for one request: both of these, and the store.
-const LEASE: Duration = Duration::from_secs(30);
 /// Consecutive failed requests after which the breaker opens.
 const FAILURES: u32 = 3;
 /// How long the breaker stays open: first, and longest; doubles in between.
@@ -55,8 +53,8 @@ impl RenewalInfo {
 
     /// Asks the CA when the domain's certificate should be renewed, if that is due, and notes the
     /// answer.
-    pub(crate) async fn refresh(&self, name: &DomainName, record: &DomainRecord) -> Result<(), StoreError> {
-        let (store, now) = (&self.core.store, self.core.clock.now());
+    pub(crate) async fn refresh(&self, record: &DomainRecord, fence: Fence) -> Result<(), StoreError> {
+        let (name, now) = (&record.name, self.core.clock.now());
         let Some((certificate, id)) = rules::asks_renewal_info(&record.ssl, now) else {
             return Ok(());
         };
@@ -64,10 +62,6 @@ impl RenewalInfo {
         if rules::urgency(&record.ssl, Priority::Bulk, now) == Priority::Expiring {
             return Ok(());
         }
-        let lease = domain_lease(name);
-        let Some(fence) = store.acquire_lease(&lease, &self.core.node, LEASE, now).await? else {
-            return Ok(());
-        };
         // Only the CA that issued it knows; one that is no longer configured is not asked.
         let event = match self.core.cas().find(&certificate.ca) {
             Some(ca) => {
@@ -87,9 +81,8 @@ impl RenewalInfo {
                 draft.apply(event.clone());
                 Edit::Store
             })
-            .await;
-        store.release_lease(&lease, fence).await?;
-        if let (SslEvent::RenewalInfo { renew_at, .. }, Some(after)) = (&event, changed?) {
+            .await?;
+        if let (SslEvent::RenewalInfo { renew_at, .. }, Some(after)) = (&event, changed) {
             self.note_put_off(*renew_at, record, &after);
         }
         Ok(())

@@ -119,6 +119,6 @@ impl Core {
 
     /// Until when a CA has asked for no orders at all; `None` if it accepts them.
     pub(crate) async fn held_back(&self, directory: &str, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        Ok(held_back(self.store.held_back(directory, now).await?, now))
+        Ok(held_back(self.store.held_back(directory).await?, now))
     }
 }

@@ -192,7 +192,11 @@ impl Core {
         let core = Arc::clone(self);
         self.run_to_completion(async move {
             let has_events = !transition.outbox_events.is_empty();
+            let has_certificate = transition.certificate.is_some();
             let record = core.store.transition(transition).await?;
+            if let Some(everywhere) = core.everywhere.as_ref().filter(|_| has_certificate) {
+                everywhere.stored(&record.name);
+            }
             core.publish(&record);
             if has_events {
                 core.outbox_ready.notify_one();
@@ -283,15 +287,20 @@ impl Core {
         let (core, name) = (Arc::clone(self), name.clone());
         self.run_to_completion(async move {
             let version = core.store.purge(&name, version, audit).await?;
-            core.registry.remove(&name, version);
-            core.certificates.remove(&name);
-            for observer in core.observers.all() {
-                observer.purged(&name);
-            }
-            core.handshake_failures.forget(&name);
+            core.forget(&name, version);
             Ok(())
         })
         .await
+    }
+
+    /// Drops a domain that was purged from memory, up to this version.
+    pub(crate) fn forget(&self, name: &DomainName, version: u64) {
+        self.registry.remove(name, version);
+        self.certificates.remove(name);
+        for observer in self.observers.all() {
+            observer.purged(name);
+        }
+        self.handshake_failures.forget(name);
     }
 
     /// Whether no change of any name is in progress.

@@ -20,6 +20,7 @@ pub struct Metrics {
     pub(crate) counted: IntGauge,
     pub(crate) not_renewed: IntGaugeVec,
     pub(crate) unreadable: IntGauge,
+    pub(crate) changes_lag: Gauge,
     pub(crate) mass_failure: IntGauge,
     /// The name of `mass_failure` before; exported for one more release.
     pub(crate) suspects_itself: IntGauge,
@@ -67,6 +68,10 @@ impl Metrics {
         let unreadable = IntGauge::new(
             "linkseal_store_unreadable_records",
             "Stored domain records that this version cannot read; each of them stops its own domain only. GET /v1/domains lists them.",
+        )?;
+        let changes_lag = Gauge::new(
+            "linkseal_store_changes_lag_seconds",
+            "For how long there may have been changes of other nodes that this node does not know yet; 0 with the embedded store.",
         )?;
         let mass_failure = IntGauge::new(
             "linkseal_mass_failure_guard_active",
@@ -146,6 +151,7 @@ impl Metrics {
             Box::new(counted.clone()),
             Box::new(not_renewed.clone()),
             Box::new(unreadable.clone()),
+            Box::new(changes_lag.clone()),
             Box::new(mass_failure.clone()),
             Box::new(suspects_itself.clone()),
             Box::new(probe_failing.clone()),
@@ -184,6 +190,7 @@ impl Metrics {
             counted,
             not_renewed,
             unreadable,
+            changes_lag,
             mass_failure,
             suspects_itself,
             probe_failing,

@@ -11,7 +11,10 @@ mod certificates;
 pub(crate) mod change;
 mod change_all;
 pub(crate) mod change_queue;
+mod copy;
 pub(crate) mod freeze;
+mod lag;
+pub(crate) mod leases;
 pub mod log_limit;
 mod messages;
 pub(crate) mod metrics;
@@ -30,24 +33,32 @@ use linkseal_domain::cert::sealed::Sealer;
 use linkseal_domain::handshakes::HandshakeFailures;
 use linkseal_domain::registry::Registry;
 use linkseal_domain::{DomainName, DomainRecord};
-use linkseal_store::{SharedStore, StoreError};
+use linkseal_store::copy::LocalCopy;
+use linkseal_store::{Owner, SharedStore, StoreError};
 use tokio::sync::Notify;
 
 pub(crate) use audit::Actor;
 pub(crate) use ca::{CaPool, ConfiguredCa};
 pub(crate) use change::{Draft, Edit};
+pub(crate) use lag::Lag;
 pub use messages::MessageContext;
 pub(crate) use metrics::Metrics;
 pub(crate) use priority::Priority;
 pub(crate) use settings::{Issue, Limit, Limits, Settings};
 
 use self::change_queue::ChangeQueues;
+use self::leases::Leases;
 use self::log_limit::LogLimit;
+use crate::follow::Everywhere;
 
 /// The shared state of one node's control plane.
 pub(crate) struct Core {
     pub(crate) clock: Clock,
     pub(crate) store: SharedStore,
+    /// This node's copy of what it serves; `None` with a store that no other node uses.
+    pub(crate) copy: Option<Arc<LocalCopy>>,
+    /// How far this node is behind the store.
+    pub(crate) lag: Lag,
     /// Opens and seals secrets in the store.
     pub(crate) sealer: Arc<Sealer>,
     /// The data plane's view of the domains; written here.
@@ -59,8 +70,12 @@ pub(crate) struct Core {
     /// Where background work runs.
     pub(crate) tasks: Tasks,
     pub(crate) metrics: Metrics,
-    /// The owner of this node's leases: a restarted node takes its own over at once.
-    pub(crate) node: String,
+    /// This process, as the owner of leases.
+    pub(crate) owner: Owner,
+    /// Which certificates every node serves; `None` with a store that no other node uses.
+    pub(crate) everywhere: Option<Everywhere>,
+    /// The leases on domains that it holds.
+    pub(crate) leases: Arc<Leases>,
     /// Wakes the scheduler: something may have become due.
     pub(crate) wake: Notify,
     /// Wakes the outbox publisher: a lifecycle event was stored.
@@ -104,13 +119,16 @@ impl Observers {
 pub(crate) struct CoreParts {
     pub(crate) clock: Clock,
     pub(crate) store: SharedStore,
+    pub(crate) copy: Option<Arc<LocalCopy>>,
+    pub(crate) lag: Lag,
     pub(crate) sealer: Arc<Sealer>,
     pub(crate) registry: Registry,
     pub(crate) certificates: Certificates,
     pub(crate) handshake_failures: HandshakeFailures,
     pub(crate) tasks: Tasks,
     pub(crate) metrics: Metrics,
-    pub(crate) node: String,
+    pub(crate) owner: Owner,
+    pub(crate) everywhere: Option<Everywhere>,
     pub(crate) settings: Settings,
     pub(crate) cas: CaPool,
     pub(crate) checker: Arc<Checker>,
@@ -120,15 +138,19 @@ pub(crate) struct CoreParts {
 impl Core {
     pub(crate) fn new(parts: CoreParts) -> Arc<Self> {
         Arc::new(Self {
+            leases: Leases::new(Arc::clone(&parts.store), parts.clock.clone(), parts.owner),
             clock: parts.clock,
             store: parts.store,
+            copy: parts.copy,
+            lag: parts.lag,
             sealer: parts.sealer,
             registry: parts.registry,
             certificates: parts.certificates,
             handshake_failures: parts.handshake_failures,
             tasks: parts.tasks,
             metrics: parts.metrics,
-            node: parts.node,
+            owner: parts.owner,
+            everywhere: parts.everywhere,
             wake: Notify::new(),
             outbox_ready: Notify::new(),
             settings: ArcSwap::from_pointee(parts.settings),

@@ -47,7 +47,7 @@ impl Fairness {
     /// Returns a turn: the order goes to another CA, or has an earlier turn.
     pub(crate) async fn return_turn(&self, turn: Option<BudgetTake>) -> Result<(), StoreError> {
         match turn {
-            Some(turn) => self.core.store.return_budgets(&[turn], self.core.clock.now()).await,
+            Some(turn) => self.core.store.return_budgets(&[turn]).await,
             None => Ok(()),
         }
     }

@@ -67,19 +67,16 @@ impl Operator {
             )));
         }
         let (health, now) = (&self.orders.health, self.core.clock.now());
-        {
-            let _lock = health.lock().await;
-            for ca in &meant {
-                let before = self.waits_at(ca, now).await?;
-                let subject = if one { ca.directory() } else { ALL };
-                let audit = self.audit_entry(actor, "release", subject, before, Value::Null);
-                health.release(ca, audit).await?;
-                tracing::warn!(
-                    ca = ca.directory(),
-                    by = actor.who,
-                    "waits at the CA ended by an operator"
-                );
-            }
+        for ca in &meant {
+            let before = self.waits_at(ca, now).await?;
+            let subject = if one { ca.directory() } else { ALL };
+            let audit = self.audit_entry(actor, "release", subject, before, Value::Null);
+            health.release(ca, audit).await?;
+            tracing::warn!(
+                ca = ca.directory(),
+                by = actor.who,
+                "waits at the CA ended by an operator"
+            );
         }
         let hosts = ca.map(|_| meant.iter().map(|c| c.issuer.host().to_owned()).collect::<Vec<_>>());
         let operator = Arc::clone(self);
@@ -97,7 +94,7 @@ impl Operator {
         let trouble = self.core.store.ca_trouble(directory).await?;
         Ok(json!({
             "ca": directory,
-            "held_back": self.core.store.held_back(directory, now).await?,
+            "held_back": self.core.store.held_back(directory).await?,
             "out_until": trouble.as_ref().and_then(|t| t.out_until),
             "why": trouble.map(|t| t.why),
             "ours": self.orders.health.stands_still(ca, now).map(|(until, _)| until),

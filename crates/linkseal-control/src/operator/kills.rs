@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use linkseal_base::clock::Clock;
 use linkseal_domain::links::{Kill, KillSwitches};
+use linkseal_store::copy::LocalCopy;
 use linkseal_store::{SharedStore, StoreError, StoredKill};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -13,6 +14,7 @@ use tokio::sync::Mutex;
 use super::{Operator, OperatorError};
 use crate::core::Actor;
 use crate::core::audit::audit_entry;
+use crate::core::change::MAX_CONFLICTS;
 
 /// The longest note, in bytes.
 const MAX_NOTE: usize = 1_024;
@@ -31,9 +33,10 @@ pub struct NewKill {
 #[derive(Clone)]
 pub struct KillSwitchStore {
     store: SharedStore,
+    copy: Option<Arc<LocalCopy>>,
     clock: Clock,
     switches: KillSwitches,
-    /// One change at a time, so that the snapshot put in force last is the newest.
+    /// One change or reading at a time, so that the snapshot put in force last is the newest.
     changing: Arc<Mutex<()>>,
 }
 
@@ -49,13 +52,19 @@ impl Operator {
         }
         tracing::info!("kill switches in force");
     }
+
+    /// Puts in force what another node has changed.
+    pub(crate) async fn reload_kills(&self) -> Result<(), StoreError> {
+        self.kills.load().await
+    }
 }
 
 impl KillSwitchStore {
-    /// For the data plane's switches.
-    pub fn new(store: SharedStore, clock: Clock, switches: KillSwitches) -> Self {
+    /// For the data plane's switches. `copy`: the node's; `None` with a store that no other node uses.
+    pub fn new(store: SharedStore, copy: Option<Arc<LocalCopy>>, clock: Clock, switches: KillSwitches) -> Self {
         Self {
             store,
+            copy,
             clock,
             switches,
             changing: Arc::default(),
@@ -67,6 +76,15 @@ impl KillSwitchStore {
     pub async fn load(&self) -> Result<(), StoreError> {
         let _changing = self.changing.lock().await;
         self.put_in_force().await
+    }
+
+    /// Puts the switches of the node's copy in force, at a start without the store. Returns whether there is a copy.
+    pub async fn load_copied(&self) -> Result<bool, StoreError> {
+        let Some(copy) = &self.copy else { return Ok(false) };
+        let _changing = self.changing.lock().await;
+        let all = copy.kills().await?;
+        self.switches.set(all.into_iter().map(|k| k.kill).collect());
+        Ok(true)
     }
 
     /// The switches in force.
@@ -90,31 +108,50 @@ impl KillSwitchStore {
             return Err(OperatorError::Invalid(format!("note: at most {MAX_NOTE} bytes")));
         }
         let _changing = self.changing.lock().await;
-        let before = self.get(&kill).await?;
-        let after = StoredKill {
-            kill,
-            note: new.note,
-            by: actor.who.clone(),
-            since: before.as_ref().map_or_else(|| self.clock.now(), |k| k.since),
-        };
-        let audit = self.audit(actor, "kill", &after.kill, before.as_ref(), Some(&after));
-        self.store.put_kill(&after, audit).await?;
-        self.put_in_force().await?;
-        Ok((after, before.is_none()))
+        for _ in 0..MAX_CONFLICTS {
+            let before = self.get(&kill).await?;
+            let after = StoredKill {
+                kill: kill.clone(),
+                note: new.note.clone(),
+                by: actor.who.clone(),
+                since: before.as_ref().map_or_else(|| self.clock.now(), |k| k.since),
+            };
+            let audit = self.audit(actor, "kill", &kill, before.as_ref(), Some(&after));
+            match self.store.put_kill(&after, before.as_ref(), audit).await {
+                Ok(()) => {
+                    self.put_in_force().await?;
+                    return Ok((after, before.is_none()));
+                }
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::Conflict.into())
     }
 
     /// Removes a switch.
     pub async fn delete(&self, kill: &Kill, actor: &Actor) -> Result<(), OperatorError> {
         let _changing = self.changing.lock().await;
-        let before = self.get(kill).await?;
-        let audit = self.audit(actor, "unkill", kill, before.as_ref(), None);
-        self.store.delete_kill(kill, audit).await?;
-        Ok(self.put_in_force().await?)
+        for _ in 0..MAX_CONFLICTS {
+            let before = self.get(kill).await?.ok_or(StoreError::NotFound)?;
+            let audit = self.audit(actor, "unkill", kill, Some(&before), None);
+            match self.store.delete_kill(&before, audit).await {
+                Ok(()) => return Ok(self.put_in_force().await?),
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::Conflict.into())
     }
 
     async fn put_in_force(&self) -> Result<(), StoreError> {
         let all = self.store.kills().await?;
-        self.switches.set(all.into_iter().map(|k| k.kill).collect());
+        self.switches.set(all.iter().map(|k| k.kill.clone()).collect());
+        if let Some(copy) = &self.copy
+            && let Err(error) = copy.set_kills(all).await
+        {
+            tracing::error!(%error, "kill switches cannot be written to the node's copy of the store");
+        }
         Ok(())
     }
 
@@ -143,7 +180,7 @@ mod tests {
     async fn a_switch_is_in_force_at_once_and_after_a_restart() {
         let (store, _dir) = fresh();
         let switches = KillSwitches::new();
-        let kills = KillSwitchStore::new(store.clone(), Clock::system(), switches.clone());
+        let kills = KillSwitchStore::new(store.clone(), None, Clock::system(), switches.clone());
         let evil = Destination::new("https://www.evil.example/").unwrap();
         let kill = || Kill::new(KillKind::Host, "Evil.example").unwrap();
         let (_, created) = kills.put(kill(), NewKill::default(), &actor()).await.unwrap();
@@ -157,7 +194,7 @@ mod tests {
         assert_eq!(kills.get(&kill()).await.unwrap(), Some(stored));
 
         let restarted = KillSwitches::new();
-        let later = KillSwitchStore::new(store.clone(), Clock::system(), restarted.clone());
+        let later = KillSwitchStore::new(store.clone(), None, Clock::system(), restarted.clone());
         later.load().await.unwrap();
         assert_eq!(restarted.hit("acme", None, &evil), Some(KillKind::Host));
 

@@ -7,13 +7,15 @@ use linkseal_base::shutdown::Tasks;
 use linkseal_domain::links::{Found, Lookup, RedirectCache, SlugTargets, Target};
 use linkseal_domain::{DomainName, DomainRecord};
 use linkseal_link::{Destination, Slug};
-use linkseal_store::{SharedStore, StoreError, StoredRedirect};
+use linkseal_store::copy::LocalCopy;
+use linkseal_store::{AuditEntry, SharedStore, StoreError, StoredRedirect};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::{Mutex, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 
 use super::OperatorError;
 use crate::core::audit::audit_entry;
+use crate::core::change::MAX_CONFLICTS;
 use crate::core::log_limit::{LogLimit, STORE_INTERVAL};
 use crate::core::{Actor, Observer};
 
@@ -37,21 +39,20 @@ pub struct NewRedirect {
 #[derive(Clone)]
 pub struct Redirects {
     store: SharedStore,
+    copy: Option<Arc<LocalCopy>>,
     clock: Clock,
     cache: RedirectCache,
-    /// One change at a time, so that each audit entry shows what it changed.
-    changing: Arc<Mutex<()>>,
     log_limit: Arc<LogLimit>,
 }
 
 impl Redirects {
-    /// For the data plane's cache.
-    pub fn new(store: SharedStore, clock: Clock, cache: RedirectCache) -> Self {
+    /// For the data plane's cache. `copy`: the node's; `None` with a store that no other node uses.
+    pub fn new(store: SharedStore, copy: Option<Arc<LocalCopy>>, clock: Clock, cache: RedirectCache) -> Self {
         Self {
             store,
+            copy,
             clock,
             cache,
-            changing: Arc::default(),
             log_limit: Arc::new(LogLimit::every(STORE_INTERVAL)),
         }
     }
@@ -83,8 +84,6 @@ impl Redirects {
                 "url: a redirect cannot point to its own domain, because it could loop".into(),
             ));
         }
-        let _changing = self.changing.lock().await;
-        let before = self.store.redirect(domain, slug).await?;
         let redirect = StoredRedirect {
             domain: domain.cloned(),
             slug: slug.clone(),
@@ -93,34 +92,59 @@ impl Redirects {
             expires: new.expires,
             changed: self.clock.now(),
         };
-        let audit = audit_entry(
-            actor,
-            self.clock.now(),
-            "redirect_put",
-            subject(domain, slug),
-            view(before.as_ref()),
-            view(Some(&redirect)),
-        );
-        self.store.put_redirect(&redirect, audit).await?;
-        self.cache.changed(domain.map(DomainName::as_str), slug.as_str());
-        Ok((redirect, before.is_none()))
+        let after = view(Some(&redirect));
+        for _ in 0..MAX_CONFLICTS {
+            let before = self.store.redirect(domain, slug).await?;
+            let audit = self.audit(actor, "redirect_put", (domain, slug), before.as_ref(), after.clone());
+            match self.store.put_redirect(&redirect, before.as_ref(), audit).await {
+                Ok(()) => {
+                    self.cache.changed(domain.map(DomainName::as_str), slug.as_str());
+                    return Ok((redirect, before.is_none()));
+                }
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::Conflict.into())
     }
 
     /// Deletes a redirect.
     pub async fn delete(&self, domain: Option<&DomainName>, slug: &Slug, actor: &Actor) -> Result<(), OperatorError> {
-        let _changing = self.changing.lock().await;
-        let before = self.store.redirect(domain, slug).await?;
-        let audit = audit_entry(
-            actor,
-            self.clock.now(),
-            "redirect_delete",
-            subject(domain, slug),
-            view(before.as_ref()),
-            Value::Null,
-        );
-        self.store.delete_redirect(domain, slug, audit).await?;
+        for _ in 0..MAX_CONFLICTS {
+            let before = self.store.redirect(domain, slug).await?.ok_or(StoreError::NotFound)?;
+            let audit = self.audit(actor, "redirect_delete", (domain, slug), Some(&before), Value::Null);
+            match self.store.delete_redirect(&before, audit).await {
+                Ok(()) => {
+                    self.cache.changed(domain.map(DomainName::as_str), slug.as_str());
+                    return Ok(());
+                }
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+
+    fn audit(
+        &self,
+        actor: &Actor,
+        action: &str,
+        (domain, slug): (Option<&DomainName>, &Slug),
+        before: Option<&StoredRedirect>,
+        after: Value,
+    ) -> AuditEntry {
+        let now = self.clock.now();
+        audit_entry(actor, now, action, subject(domain, slug), view(before), after)
+    }
+
+    /// Drops a redirect from memory that another node has changed.
+    pub(crate) fn forget(&self, domain: Option<&DomainName>, slug: &Slug) {
         self.cache.changed(domain.map(DomainName::as_str), slug.as_str());
-        Ok(())
+    }
+
+    /// Drops all redirects from memory.
+    pub(crate) fn forget_all(&self) {
+        self.cache.forget_all();
     }
 
     /// Answers the data plane until shutdown. The channel bounds how many look-ups wait.
@@ -132,10 +156,18 @@ impl Redirects {
             };
             let this = self.clone();
             tasks.spawn(async move {
-                // Dropped without an answer if the store fails: clients are asked to retry.
                 match this.read_both(&lookup).await {
-                    Ok(both) => lookup.answer(both),
-                    Err(error) => this.read_failed(&error),
+                    Ok((both, answered)) => {
+                        lookup.answer(both);
+                        this.keep(answered).await;
+                    }
+                    Err(error) => {
+                        this.read_failed(&error);
+                        // Otherwise dropped without an answer: clients are asked to retry.
+                        if let Some(copied) = this.copied(&lookup).await {
+                            lookup.answer(copied);
+                        }
+                    }
                 }
                 drop(permit);
             });
@@ -150,16 +182,42 @@ impl Redirects {
         }
     }
 
-    async fn read_both(&self, lookup: &Lookup) -> Result<SlugTargets, StoreError> {
+    /// What this node has answered before.
+    async fn copied(&self, lookup: &Lookup) -> Option<SlugTargets> {
+        let domain = DomainName::parse(lookup.domain()).ok()?;
+        let slug = Slug::parse(lookup.slug()).ok()?;
+        let answered = self.copy.as_ref()?.redirect(&domain, &slug).await.ok()??;
+        Some(SlugTargets {
+            own: target(&answered),
+            common: None,
+        })
+    }
+
+    /// Writes what a domain has answered to the node's copy.
+    async fn keep(&self, answered: Option<(DomainName, StoredRedirect)>) {
+        if let (Some(copy), Some((domain, redirect))) = (&self.copy, answered)
+            && let Err(error) = copy.put_redirect(&domain, redirect).await
+            && let Some(suppressed) = self.log_limit.due(error.kind(), "copy redirects", self.clock.uptime())
+        {
+            tracing::error!(%error, suppressed, "a stored redirect cannot be written to the node's copy of the store");
+        }
+    }
+
+    /// Both redirects that may answer, and the one that does.
+    async fn read_both(
+        &self,
+        lookup: &Lookup,
+    ) -> Result<(SlugTargets, Option<(DomainName, StoredRedirect)>), StoreError> {
         let (Ok(domain), Ok(slug)) = (DomainName::parse(lookup.domain()), Slug::parse(lookup.slug())) else {
-            return Ok(SlugTargets::default());
+            return Ok((SlugTargets::default(), None));
         };
         let own = self.store.redirect(Some(&domain), &slug).await?;
         let common = self.store.redirect(None, &slug).await?;
-        Ok(SlugTargets {
+        let both = SlugTargets {
             own: own.as_ref().and_then(target),
             common: common.as_ref().and_then(target),
-        })
+        };
+        Ok((both, own.or(common).map(|answered| (domain, answered))))
     }
 }
 
@@ -212,7 +270,7 @@ mod tests {
         let domain = add(&store, "links.example", "acme", Reason::Ok).await.name;
         let clock = Clock::system();
         let (cache, lookups) = RedirectCache::new(1 << 20, 4);
-        let redirects = Redirects::new(store.clone(), clock.clone(), cache.clone());
+        let redirects = Redirects::new(store.clone(), None, clock.clone(), cache.clone());
         let tasks = Tasks::new();
         tasks.spawn_until_stop(redirects.clone().answer_lookups(lookups, tasks.clone()));
         let slug = Slug::parse("sale").unwrap();
@@ -272,7 +330,7 @@ mod tests {
     async fn invalid_targets_are_refused() {
         let (store, _dir) = fresh();
         let domain = add(&store, "links.example", "acme", Reason::Ok).await.name;
-        let redirects = Redirects::new(store.clone(), Clock::system(), RedirectCache::new(1 << 20, 4).0);
+        let redirects = Redirects::new(store.clone(), None, Clock::system(), RedirectCache::new(1 << 20, 4).0);
         let slug = Slug::parse("sale").unwrap();
         for url in [
             "javascript:alert(1)",

@@ -82,12 +82,12 @@ impl Operator {
     /// Takes from budgets, to `keep` the tokens or not; returns when they will be available if they are
     /// not. No turn is kept: the caller asks again, or does not.
     async fn try_budgets(&self, takes: Vec<BudgetTake>, keep: bool) -> Result<Option<Timestamp>, StoreError> {
-        let (core, now) = (Arc::clone(&self.core), self.core.clock.now());
+        let core = Arc::clone(&self.core);
         // The caller may be cancelled between the two calls.
         self.core
             .run_to_completion(async move {
                 let store = &core.store;
-                let (back, until) = match store.take_budgets(&takes, now).await? {
+                let (back, until) = match store.take_budgets(&takes).await? {
                     BudgetAnswer::Exhausted { key, until } => {
                         let turn = takes.iter().filter(|take| take.key == key).map(BudgetTake::slot);
                         (turn.collect(), Some(until))
@@ -96,7 +96,7 @@ impl Operator {
                     BudgetAnswer::Taken => (takes, None),
                 };
                 if !back.is_empty() {
-                    store.return_budgets(&back, now).await?;
+                    store.return_budgets(&back).await?;
                 }
                 Ok(until)
             })

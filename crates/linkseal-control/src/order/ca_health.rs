@@ -9,24 +9,27 @@ use std::time::Duration;
 
 use linkseal_base::clock::Timestamp;
 use linkseal_base::random;
-use linkseal_domain::DomainName;
 use linkseal_domain::ssl::{Failure, FailureKind};
 use linkseal_issuer::IssueError;
-use linkseal_store::{AuditEntry, Fence, StoreError};
-use tokio::sync::{Mutex, MutexGuard};
+use linkseal_store::{AuditEntry, Lease, LeaseKey, Owner, StoreError};
+use tokio::sync::Mutex;
 
 use super::standstill::Standstills;
+use crate::core::ca::held_back;
+use crate::core::change::MAX_CONFLICTS;
 use crate::core::log_limit::{CA_INTERVAL, LogLimit};
 use crate::core::{ConfiguredCa, Core};
 use crate::rules::{self, Blame, TRIAL_RETRY};
 
-/// How long one order may try a CA that was out of use before another one may; as long as its own lease.
-const TRIAL_LEASE: Duration = super::run::ORDER_LEASE;
+/// How long one order may try a CA that was out of use before another one may: longer than all deadlines of an order
+/// together.
+const TRIAL_LEASE: Duration = Duration::from_secs(300);
 
 /// What this node knows about the CAs besides their configuration.
 pub(crate) struct CaHealth {
     core: Arc<Core>,
-    /// One read-modify-write of a CA's stored state at a time.
+    /// Orders of this node that end together change a CA's stored state one after the other, so that only other nodes
+    /// are in their way.
     judging: Mutex<()>,
     /// CAs that cannot be used until something here is fixed.
     standstills: Standstills,
@@ -67,9 +70,8 @@ impl CaHealth {
     pub(super) async fn admit(
         &self,
         ca: &ConfiguredCa,
-        name: &DomainName,
         now: Timestamp,
-    ) -> Result<Result<Option<Fence>, Timestamp>, StoreError> {
+    ) -> Result<Result<Option<Lease>, Timestamp>, StoreError> {
         let store = &self.core.store;
         let trouble = store.ca_trouble(ca.directory()).await?;
         if trouble.as_ref().is_none_or(|t| t.out_until.is_none()) {
@@ -78,16 +80,17 @@ impl CaHealth {
         if let Some(until) = rules::out_until(trouble.as_ref(), now) {
             return Ok(Err(until));
         }
-        // With the name in it: two orders of this node must not share the lease.
-        let owner = format!("{}/{name}", self.core.node);
-        let trial = store.acquire_lease(&trial_lease(ca), &owner, TRIAL_LEASE, now).await?;
+        // With an owner of its own: two orders of this node must not share the lease.
+        let key = LeaseKey::task(format!("ca/{}", ca.directory()));
+        let fence = store.acquire_lease(&key, Owner::unique(), TRIAL_LEASE).await?;
+        let trial = fence.map(|fence| Lease { key, fence });
         Ok(trial.map(Some).ok_or(now + TRIAL_RETRY))
     }
 
     /// Releases the lease of a trial, if the order was one.
-    pub(super) async fn end_trial(&self, ca: &ConfiguredCa, trial: Option<Fence>) -> Result<(), StoreError> {
+    pub(super) async fn end_trial(&self, trial: Option<Lease>) -> Result<(), StoreError> {
         match trial {
-            Some(fence) => self.core.store.release_lease(&trial_lease(ca), fence).await,
+            Some(lease) => self.core.store.release_lease(&lease).await,
             None => Ok(()),
         }
     }
@@ -123,26 +126,45 @@ impl CaHealth {
     }
 
     async fn works(&self, ca: &ConfiguredCa) -> Result<(), StoreError> {
-        self.standstills.end(ca.directory());
+        let (store, directory) = (&self.core.store, ca.directory());
+        self.standstills.end(directory);
         let _judging = self.judging.lock().await;
-        if self.core.store.ca_trouble(ca.directory()).await?.is_some() {
-            self.core.store.end_ca_trouble(ca.directory()).await?;
-            tracing::info!(ca = ca.directory(), "CA back in use");
+        for _ in 0..MAX_CONFLICTS {
+            let Some(before) = store.ca_trouble(directory).await? else {
+                return Ok(());
+            };
+            match store.change_ca_trouble(directory, Some(&before), None).await {
+                Ok(()) => {
+                    tracing::info!(ca = directory, "CA back in use");
+                    return Ok(());
+                }
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error),
+            }
         }
-        Ok(())
+        Err(StoreError::Conflict)
     }
 
     async fn fails(&self, ca: &ConfiguredCa, failure: &Failure) -> Result<(), StoreError> {
-        let (store, now) = (&self.core.store, self.core.clock.now());
+        let (store, directory) = (&self.core.store, ca.directory());
         let _judging = self.judging.lock().await;
-        let before = store.ca_trouble(ca.directory()).await?;
-        let Some(after) = rules::one_more(before, ca.directory(), failure, now, random::unit()) else {
-            return Ok(());
-        };
-        if let Some(until) = after.out_until {
-            tracing::warn!(ca = ca.directory(), %until, error = after.why, "CA keeps failing; out of use for now");
+        for _ in 0..MAX_CONFLICTS {
+            let (before, now) = (store.ca_trouble(directory).await?, self.core.clock.now());
+            let Some(after) = rules::one_more(before.clone(), directory, failure, now, random::unit()) else {
+                return Ok(());
+            };
+            match store.change_ca_trouble(directory, before.as_ref(), Some(&after)).await {
+                Ok(()) => {
+                    if let Some(until) = after.out_until {
+                        tracing::warn!(ca = directory, %until, error = after.why, "CA keeps failing; out of use for now");
+                    }
+                    return Ok(());
+                }
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error),
+            }
         }
-        store.put_ca_trouble(&after).await
+        Err(StoreError::Conflict)
     }
 
     /// The CA's error text of the rate limit on all orders that was noted last; `None` after an order
@@ -179,19 +201,25 @@ impl CaHealth {
 
     /// Stores that a CA accepts no orders at all until this time, or later if it has said so before.
     async fn hold_back(&self, directory: &str, until: Timestamp) -> Result<(), StoreError> {
-        // A release between reading and writing must not be undone.
+        let store = &self.core.store;
         let _judging = self.judging.lock().await;
-        let before = self.core.held_back(directory, self.core.clock.now()).await?;
-        let until = before.map_or(until, |before| before.max(until));
-        self.core.store.hold_back(directory, until).await
+        for _ in 0..MAX_CONFLICTS {
+            let before = store.held_back(directory).await?;
+            let said = held_back(before, self.core.clock.now());
+            let until = said.map_or(until, |said| said.max(until));
+            if said == Some(until) {
+                return Ok(());
+            }
+            match store.hold_back(directory, until, before).await {
+                // Changed or released since it was read, which must not be undone.
+                Err(StoreError::Conflict) => {}
+                done => return done,
+            }
+        }
+        Err(StoreError::Conflict)
     }
 
-    /// Keeps an order that ends meanwhile from writing back what it read before a [`Self::release`].
-    pub(crate) async fn lock(&self) -> MutexGuard<'_, ()> {
-        self.judging.lock().await
-    }
-
-    /// Ends whatever keeps orders from a CA, by an operator; call it under [`Self::lock`].
+    /// Ends whatever keeps orders from a CA, by an operator.
     pub(crate) async fn release(&self, ca: &ConfiguredCa, audit: AuditEntry) -> Result<(), StoreError> {
         self.core.store.release_ca(ca.directory(), audit).await?;
         self.standstills.forget(Some(ca.directory()));
@@ -215,10 +243,6 @@ impl CaHealth {
         }
         true
     }
-}
-
-fn trial_lease(ca: &ConfiguredCa) -> String {
-    format!("ca/{}", ca.directory())
 }
 
 #[cfg(test)]
@@ -270,36 +294,55 @@ mod tests {
         assert_eq!(held.standing, Standing::HeldBack(until));
         assert_eq!(held.limit_reason.as_deref(), Some("too many new orders"));
         health.end_throttle(cas.first());
-        core.store.hold_back(CA, bench.clock.now()).await.unwrap();
+        core.store.hold_back(CA, bench.clock.now(), Some(until)).await.unwrap();
         assert_eq!(state().await.limit_reason, None);
     }
 
+    /// CAs as two nodes see them, whose orders end at the same time.
+    async fn two() -> [Bench; 2] {
+        let a = Bench::new().await;
+        let b = a.beside().await;
+        [a, b]
+    }
+
     #[tokio::test]
-    async fn a_release_is_not_undone_by_an_older_read() {
-        let bench = Bench::new().await;
-        let (control, now) = (&bench.control, bench.clock.now());
-        let (core, health) = (&control.core, &control.orders.health);
-        let (long, short) = (now + Duration::from_secs(7_200), now + Duration::from_secs(600));
-        bench.store.hold_back(CA, long).await.unwrap();
-        let judging = health.judging.lock().await;
-        let mut noting = Box::pin(health.hold_back(CA, short));
-        for _ in 0..100 {
-            assert!(
-                futures_util::poll!(&mut noting).is_pending(),
-                "it waits for the release"
-            );
-            tokio::time::sleep(Duration::from_millis(1)).await;
+    async fn of_hold_backs_noted_at_once_the_longest_counts() {
+        let nodes = two().await;
+        let until = |minutes: u64| nodes[0].clock.now() + Duration::from_secs(60 * minutes);
+        let untils: Vec<_> = (1..=40).map(|n| until(n * 7 % 41)).collect();
+        let note = |(until, node): (&Timestamp, &Bench)| {
+            let (orders, until) = (Arc::clone(&node.control.orders), *until);
+            async move { orders.health.hold_back(CA, until).await }
+        };
+        let notes = untils.iter().zip(nodes.iter().cycle()).map(note);
+        for noted in futures_util::future::join_all(notes).await {
+            noted.unwrap();
         }
-        let audit = bench.audit("release", &name("orders.example"));
-        bench.store.release_ca(CA, audit).await.unwrap();
-        drop(judging);
-        noting.await.unwrap();
-        assert_eq!(core.held_back(CA, now).await.unwrap(), Some(short));
-        health.hold_back(CA, now + Duration::from_secs(60)).await.unwrap();
-        assert_eq!(
-            core.held_back(CA, now).await.unwrap(),
-            Some(short),
-            "the longer one counts"
-        );
+        let store = &nodes[0].store;
+        assert_eq!(store.held_back(CA).await.unwrap(), untils.iter().copied().max());
+        // After a release, what was noted before counts no more.
+        let audit = nodes[0].audit("release", &name("orders.example"));
+        store.release_ca(CA, audit).await.unwrap();
+        note((&untils[2], &nodes[1])).await.unwrap();
+        assert_eq!(store.held_back(CA).await.unwrap(), Some(untils[2]));
+    }
+
+    #[tokio::test]
+    async fn failures_that_end_at_once_are_all_counted() {
+        let nodes = two().await;
+        let unreachable = failure(FailureKind::Unreachable, "connection refused");
+        let fail = |node: &Bench| {
+            let (control, failure) = (node.control.clone(), unreachable.clone());
+            async move { control.orders.health.fails(control.core.cas().first(), &failure).await }
+        };
+        let failures = nodes.iter().map(fail);
+        for counted in futures_util::future::join_all(failures).await {
+            counted.unwrap();
+        }
+        let store = &nodes[0].store;
+        assert_eq!(store.ca_trouble(CA).await.unwrap().unwrap().failures, 2);
+        let control = &nodes[0].control;
+        control.orders.health.works(control.core.cas().first()).await.unwrap();
+        assert_eq!(store.ca_trouble(CA).await.unwrap(), None);
     }
 }

@@ -10,7 +10,7 @@ use linkseal_dns::Caa;
 use linkseal_domain::DomainRecord;
 use linkseal_domain::record::Origin;
 use linkseal_domain::ssl::FailureKind;
-use linkseal_store::{BudgetAnswer, BudgetTake, Fence, StoreError};
+use linkseal_store::{BudgetAnswer, BudgetTake, Lease, StoreError};
 
 use super::Orders;
 use crate::core::{CaPool, ConfiguredCa};
@@ -34,7 +34,7 @@ pub(super) struct Chosen {
     /// The ARI id of the certificate it replaces, if the CA knows it.
     pub(super) replaces: Option<String>,
     /// The lease under which this order tries a CA that was out of use.
-    pub(super) trial: Option<Fence>,
+    pub(super) trial: Option<Lease>,
 }
 
 /// Why no order is made now.
@@ -83,7 +83,7 @@ impl Orders {
         if let Some(ca) = open.as_ref().and_then(|o| cas.find(&o.ca)) {
             // Its CA has counted the order already: no rate limit delays it, only an outage does.
             if self.health.stands_still(ca, now).is_none()
-                && let Ok(trial) = self.health.admit(ca, name, now).await?
+                && let Ok(trial) = self.health.admit(ca, now).await?
             {
                 let chosen = Chosen::new(ca, record, plain);
                 return Ok(Choice::At(Chosen {
@@ -149,14 +149,14 @@ impl Orders {
             Gate::Wait(until) => return wait(until, Cause::Name),
             Gate::Take(takes) => self.schedule.fairness.mark_small(takes, record).await?,
         };
-        let trial = match self.health.admit(ca, &record.name, now).await? {
+        let trial = match self.health.admit(ca, now).await? {
             Ok(trial) => trial,
             Err(until) => return wait(until, Cause::Outage),
         };
-        match self.core.store.take_budgets(&takes, now).await? {
+        match self.core.store.take_budgets(&takes).await? {
             BudgetAnswer::Taken => Ok(Ok(Chosen { trial, ..chosen })),
             BudgetAnswer::Exhausted { key, until } => {
-                self.health.end_trial(ca, trial).await?;
+                self.health.end_trial(trial).await?;
                 let of_account = key == rules::account_budget(directory, &ca.limits).key;
                 Ok(Err(Wait {
                     until,

@@ -7,7 +7,7 @@ use linkseal_domain::dns::DnsVerdict;
 use linkseal_domain::ssl::SslEvent;
 use linkseal_domain::{DomainName, DomainRecord};
 use linkseal_issuer::{IssueError, Issued, Issuer, Job, Progress, Spent};
-use linkseal_store::{Fence, StoreError, domain_lease};
+use linkseal_store::{Fence, StoreError};
 use tokio::sync::mpsc;
 
 use super::Orders;
@@ -15,11 +15,9 @@ use super::choose::{Choice, Chosen};
 use crate::checks::dns;
 use crate::core::Edit;
 use crate::core::freeze::note_freeze;
+use crate::core::leases::DomainLease;
 use crate::rules;
 use crate::schedule::NameGuard;
-
-/// How long one order may hold its domain: longer than all its deadlines together.
-pub(super) const ORDER_LEASE: Duration = Duration::from_secs(300);
 
 /// How often one order may be admitted again: its open order is gone, and then the CA does not accept
 /// it as a replacement.
@@ -45,7 +43,8 @@ impl Orders {
             self.core.tasks.spawn(async move {
                 let guard = NameGuard::new(Arc::clone(&orders.schedule), name);
                 let (name, started) = (&guard.name, orders.core.clock.now());
-                match Box::pin(orders.order(name)).await {
+                let Some(lease) = guard.take_lease() else { return };
+                match orders.order(lease).await {
                     Ok(true) => queue.took(orders.core.clock.now().saturating_since(started)),
                     Ok(false) => {}
                     Err(StoreError::Fenced | StoreError::NotFound) => {
@@ -64,16 +63,12 @@ impl Orders {
     }
 
     /// Returns whether an order was made.
-    async fn order(&self, name: &DomainName) -> Result<bool, StoreError> {
-        let (store, now) = (&self.core.store, self.core.clock.now());
-        let lease = domain_lease(name);
-        let Some(fence) = store.acquire_lease(&lease, &self.core.node, ORDER_LEASE, now).await? else {
-            return Ok(false);
-        };
-        let result = self.order_under_lease(name, fence).await;
+    async fn order(&self, lease: DomainLease) -> Result<bool, StoreError> {
+        let order = Box::pin(self.order_under_lease(lease.name(), lease.fence()));
+        let result = lease.run(order).await;
         // A lost lease cannot be released; one of a failed store expires.
         if result.is_ok() {
-            store.release_lease(&lease, fence).await?;
+            lease.release().await?;
         }
         result
     }
@@ -82,7 +77,7 @@ impl Orders {
         let Some(record) = self.core.store.domain(name).await? else {
             return Ok(false);
         };
-        if !record.is_wanted() {
+        if !record.is_wanted() || !self.is_needed(&record).await? {
             return Ok(false);
         }
         if self.core.frozen().await?.is_some() {
@@ -112,6 +107,14 @@ impl Orders {
             })
             .await?;
         Ok(false)
+    }
+
+    /// Whether an order is still needed, or one is open. While this one waited in the queue, its lease may have been
+    /// lost and another node may have obtained the certificate.
+    async fn is_needed(&self, record: &DomainRecord) -> Result<bool, StoreError> {
+        Ok(record.ssl.reason.is_in_progress()
+            || rules::needs_order(&record.ssl, self.core.clock.now())
+            || self.core.store.order(&record.name).await?.is_some())
     }
 
     /// Admits an order and runs it to its end.
@@ -156,7 +159,7 @@ impl Orders {
             self.identities.refresh();
         }
         let judged = self.health.judge(&chosen.ca, &end, since).await;
-        self.health.end_trial(&chosen.ca, chosen.trial).await.and(judged)?;
+        self.health.end_trial(chosen.trial.clone()).await.and(judged)?;
         match end {
             Ok(issued) => {
                 self.schedule.checks.mass_failure.order_succeeded();
@@ -207,7 +210,7 @@ impl Orders {
             Spent::Order => rules::certificate_budgets(domain, directory, limits),
             Spent::Nothing => rules::budgets(domain, directory, limits),
         };
-        self.core.store.return_budgets(&takes, self.core.clock.now()).await
+        self.core.store.return_budgets(&takes).await
     }
 
     /// Stores that the order is made at the chosen CA.
@@ -286,6 +289,7 @@ impl Orders {
             .await?;
         if changed.is_some() {
             self.core.serve(name, issued.served);
+            self.core.keep_certificate(name, issued.certificate);
         }
         tracing::info!(domain = %name, issuer = %issued.info.issuer, not_after = %issued.info.not_after, "certificate issued");
         Ok(())

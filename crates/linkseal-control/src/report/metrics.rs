@@ -16,6 +16,9 @@ impl Report {
         let is_active = self.schedule.checks.mass_failure.state().since.is_some();
         metrics.mass_failure.set(is_active.into());
         metrics.suspects_itself.set(is_active.into());
+        metrics
+            .changes_lag
+            .set(self.lag.at(self.core.clock.uptime()).as_secs_f64());
         let counts: HashMap<_, _> = self
             .core
             .store
@@ -78,7 +81,7 @@ impl Report {
             let left = self
                 .core
                 .store
-                .budget_left(&rules::account_budget(ca.directory(), &ca.limits), now)
+                .budget_left(&rules::account_budget(ca.directory(), &ca.limits))
                 .await?;
             let label = [ca.directory(), "orders_per_account"];
             metrics.budget.with_label_values(&label).set(left);

@@ -14,6 +14,7 @@ pub use overview::{AuthorityState, Budget, Forecast, Overview, Standing};
 
 use crate::admission::Admission;
 use crate::core::Core;
+use crate::core::Lag;
 use crate::order::Orders;
 use crate::schedule::Schedule;
 use crate::watch::target_caa::TargetCaaWatch;
@@ -26,6 +27,7 @@ pub struct Report {
     orders: Arc<Orders>,
     target_caa: Arc<TargetCaaWatch>,
     counted: Counted,
+    lag: Lag,
 }
 
 impl Report {
@@ -34,6 +36,7 @@ impl Report {
         schedule: Arc<Schedule>,
         orders: Arc<Orders>,
         target_caa: Arc<TargetCaaWatch>,
+        lag: Lag,
     ) -> Arc<Self> {
         Arc::new(Self {
             core: Arc::clone(&schedule.core),
@@ -42,6 +45,7 @@ impl Report {
             orders,
             target_caa,
             counted: Counted::default(),
+            lag,
         })
     }
 }

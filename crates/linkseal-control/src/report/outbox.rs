@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use linkseal_store::{OutboxEvent, StoreError};
+use linkseal_store::{Lease, LeaseKey, OutboxEvent, StoreError};
 
 use super::Report;
 
@@ -51,18 +51,20 @@ impl Report {
 
     /// Publishes a batch; returns how long to wait before the next one.
     async fn publish_batch(&self, publisher: &dyn OutboxPublisher) -> Result<Duration, StoreError> {
-        let (store, now) = (&self.core.store, self.core.clock.now());
+        let store = &self.core.store;
         if store.outbox(1).await?.is_empty() {
             return Ok(LONGEST);
         }
-        let lease = store.acquire_lease(LEASE, &self.core.node, LEASE_TIME, now).await?;
-        let Some(fence) = lease else { return Ok(LONGEST) };
+        let key = LeaseKey::task(LEASE);
+        let Some(fence) = store.acquire_lease(&key, self.core.owner, LEASE_TIME).await? else {
+            return Ok(LONGEST);
+        };
         // Read under the lease: what another node has published is deleted by now.
         let events = store.outbox(BATCH).await?;
         let durable = publisher.publish(&events).await;
         let published: Vec<u64> = events.iter().take(durable).map(|e| e.seq).collect();
         store.ack_outbox(&published).await?;
-        store.release_lease(LEASE, fence).await?;
+        store.release_lease(&Lease { key, fence }).await?;
         Ok(if durable < events.len() { RETRY } else { Duration::ZERO })
     }
 }

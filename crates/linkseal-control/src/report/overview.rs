@@ -111,7 +111,7 @@ impl Report {
         let mut first: Option<(&ConfiguredCa, f64)> = None;
         for ca in cas.iter() {
             let budget = rules::account_budget(ca.directory(), &ca.limits);
-            let left = store.budget_left(&budget, now).await?;
+            let left = store.budget_left(&budget).await?;
             let state = self.ca_state(ca, left, in_use.is_some(), now).await?;
             first.get_or_insert((ca, left));
             if state.standing == Standing::InUse {

@@ -29,7 +29,7 @@ impl Schedule {
             let held_back = self.core.held_back(directory, now).await?;
             let opens = held_back.max(self.core.out_until(directory, now).await?).unwrap_or(now);
             let budget = rules::account_budget(directory, &ca.limits);
-            let left = self.core.store.budget_left(&budget, now).await?;
+            let left = self.core.store.budget_left(&budget).await?;
             let ends = opens + rules::refill(ahead + 1, left, ca.limits.orders_per_account);
             first = Some(first.map_or(ends, |f| f.min(ends)));
         }

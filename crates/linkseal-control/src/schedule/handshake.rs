@@ -68,7 +68,10 @@ impl Schedule {
                 Err(error) => {
                     self.core
                         .store_failed("read certificates for handshakes", Some(&name), &error);
-                    let held = self.core.certificates.held(&name);
+                    let held = match self.core.certificates.held(&name) {
+                        None => self.core.copied_certificate(&name).await,
+                        held => held,
+                    };
                     held.map_or(CertificateAnswer::Busy, CertificateAnswer::Ready)
                 }
             },
@@ -109,17 +112,25 @@ impl Schedule {
 
     /// Loads a certificate from the store into memory, even if it has expired.
     async fn load(&self, name: &DomainName) -> Result<Loaded, StoreError> {
-        let Some(stored) = self.core.store.certificate(name).await? else {
+        let read = self.core.store.certificate(name);
+        let Some(stored) = self.core.read_for_data_plane(read).await? else {
             return Ok(Loaded::Missing);
         };
         Ok(match self.core.open_certificate(name, &stored) {
             Ok(certificate) => {
                 let certificate = Arc::new(certificate);
                 self.core.serve(name, Arc::clone(&certificate));
+                self.core.keep_certificate(name, stored);
                 Loaded::Certificate(certificate)
             }
             Err(error) => Loaded::Unreadable(error),
         })
+    }
+
+    /// Whether another node has stored a certificate that can be served, which is loaded then.
+    pub(super) async fn has_arrived(&self, name: &DomainName) -> Result<bool, StoreError> {
+        let loaded = self.load(name).await?;
+        Ok(matches!(loaded, Loaded::Certificate(certificate) if certificate.not_after > self.core.clock.now()))
     }
 
     /// Notes that the certificate of a record is missing from the store or cannot be read: a new one is

@@ -2,8 +2,8 @@
 //!
 //! | file | part |
 //! |---|---|
-//! | `scheduler` | finds what is due, in the store and in the fast lane |
-//! | `in_progress` | one task per name at a time; handshakes wait for it |
+//! | `scheduler` | claims what is due, in the store and in the fast lane |
+//! | `in_progress` | one task per name at a time, under one lease; handshakes wait for it |
 //! | `prepare` | the steps for one due domain: time, renewal information, admission, DNS |
 //! | `dns_step` | the DNS step: check, pre-flight, mass-failure guard, queue |
 //! | `handshake` | answers handshakes that wait for a certificate |

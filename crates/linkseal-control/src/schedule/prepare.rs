@@ -1,6 +1,6 @@
 //! The steps for one due domain: time, renewal information, admission, DNS. Whatever takes time has
-//! bounded places (`fairness::lanes`), and a name waits for a place without holding anything that
-//! another could use.
+//! bounded places (`fairness::lanes`), and a name waits for a place without holding anything but its
+//! lease.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use linkseal_base::clock::Timestamp;
 use linkseal_domain::record::Origin;
 use linkseal_domain::ssl::{Reason, SslEvent, State};
 use linkseal_domain::{DomainName, DomainRecord};
-use linkseal_store::{Fence, StoreError, domain_lease};
+use linkseal_store::{Fence, StoreError};
 
 use super::Schedule;
 use super::in_progress::Ready;
@@ -18,33 +18,29 @@ use crate::core::{Draft, Edit, Priority};
 use crate::fairness::urgency::Urgency;
 use crate::rules::{self, First};
 
-/// How long the preparation of one name may take; if the node dies, the lease ends then.
-const PREPARE_LEASE: Duration = Duration::from_secs(60);
 /// When to ask again after the platform's `ask` endpoint did not answer.
 const ASK_RETRY: Duration = Duration::from_secs(60);
 
 impl Schedule {
     /// Whether an order is to be queued for the name, and how urgently.
-    pub(super) async fn prepare(&self, name: &DomainName, mut urgency: Urgency) -> Result<Option<Ready>, StoreError> {
+    pub(super) async fn prepare(
+        &self,
+        name: &DomainName,
+        fence: Fence,
+        mut urgency: Urgency,
+    ) -> Result<Option<Ready>, StoreError> {
         let Some(mut record) = self.record_after_tick(name).await? else {
             return Ok(None);
         };
         if self.first_step(&record).await? == First::Check {
-            self.checks.renewal_info.refresh(name, &record).await?;
+            self.checks.renewal_info.refresh(&record, fence).await?;
             let Some(after) = self.record_after_tick(name).await? else {
                 return Ok(None);
             };
             record = after;
         }
         let place = self.place_for_check(&record, &mut urgency).await?;
-        let (store, now) = (&self.core.store, self.core.clock.now());
-        let lease = domain_lease(name);
-        let Some(fence) = store.acquire_lease(&lease, &self.core.node, PREPARE_LEASE, now).await? else {
-            return Ok(None);
-        };
-        let result = self.prepare_under_lease(name, fence, urgency, place).await;
-        store.release_lease(&lease, fence).await?;
-        result
+        self.prepare_in(place, name, fence, urgency).await
     }
 
     /// Waits for a place for the DNS check, if there is going to be one.
@@ -80,13 +76,13 @@ impl Schedule {
         Ok(rules::first(&record.ssl, record.is_wanted(), issue, open_order, now))
     }
 
-    /// `place` is where DNS may be checked; `None` if no check was due before the lease was taken.
-    async fn prepare_under_lease(
+    /// `place` is where DNS may be checked; `None` if no check was due before the place was waited for.
+    async fn prepare_in(
         &self,
+        place: Option<CheckPlace>,
         name: &DomainName,
         fence: Fence,
         mut urgency: Urgency,
-        place: Option<CheckPlace>,
     ) -> Result<Option<Ready>, StoreError> {
         let Some(record) = self.tick(name, fence).await? else {
             return Ok(None);

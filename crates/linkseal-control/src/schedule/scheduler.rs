@@ -1,11 +1,11 @@
-//! Finds what is due, at any number of domains: one indexed query, then sleep until the next one.
+//! Claims what is due, at any number of domains: one indexed query, then sleep until the next one. A claim is a lease,
+//! so that no other node works on the same domain.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
-use linkseal_base::clock::Timestamp;
 use linkseal_domain::DomainName;
 use linkseal_domain::registry::PARTS;
 use linkseal_domain::ssl::Reason;
@@ -15,21 +15,23 @@ use tokio::time::Instant;
 use super::Schedule;
 use crate::core::Priority;
 
-/// Due names read in one round, beyond those in progress.
+/// Due names claimed in one round.
 const BATCH: usize = 256;
-/// Names in progress at the same time; the rest waits in the store. The fast lane and certificates about
+/// Names in progress at the same time; the rest waits in the store, for any node. The fast lane and certificates about
 /// to expire may double it.
 const MAX_IN_PROGRESS: usize = 2_048;
 /// Shortest time between two rounds, so that a burst of changes is handled in one.
 pub const PAUSE: Duration = Duration::from_millis(10);
-/// Longest sleep: what another node stored is found by then.
+/// Longest sleep: what another node has stored, or left behind, is found by then.
 pub const LONGEST: Duration = Duration::from_secs(30);
-/// A name is not taken up again sooner: one that stays due (another node has its lease, the store
-/// refuses the change) must not cause a busy loop.
-const REST: Duration = Duration::from_secs(1);
+/// A name is not taken up again sooner: one that stays due (the store refuses the change) must not cause a busy
+/// loop.
+pub const REST: Duration = Duration::from_secs(1);
 /// A search ends after a part of the registry once it has read this many records of certificates about to expire: the
 /// next one goes on there.
 const LOOKED_AT: usize = 4 * MAX_IN_PROGRESS;
+/// Between two looks at whether this node has caught up with the store.
+const BEHIND: Duration = Duration::from_millis(100);
 /// Sleep after the store failed.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 
@@ -55,12 +57,23 @@ impl<N> Default for Rounds<N> {
 }
 
 impl<N: Clone + Eq + Hash> Rounds<N> {
-    /// Begins a round: how many due names to read, or `None` if there is no room; the end of any
+    /// Begins a round: how many due names to claim, or `None` if there is no room; the end of any
     /// name's work wakes the scheduler.
     pub fn begin(&mut self, in_progress: usize, now: Instant) -> Option<usize> {
         self.recent
             .retain(|_, taken| now.saturating_duration_since(*taken) < REST);
-        (in_progress < MAX_IN_PROGRESS).then(|| in_progress + self.recent.len() + BATCH)
+        let room = MAX_IN_PROGRESS.saturating_sub(in_progress);
+        (room > 0).then(|| room.min(BATCH))
+    }
+
+    /// Whether a due name has to rest for [`REST`], because it was taken up a moment ago. If not, it counts as
+    /// taken up now.
+    pub fn rests(&mut self, name: &N, now: Instant) -> bool {
+        if self.recent.contains_key(name) {
+            return true;
+        }
+        self.recent.insert(name.clone(), now);
+        false
     }
 
     /// Whether to search all domains for certificates about to expire, which takes a while in a large
@@ -74,50 +87,23 @@ impl<N: Clone + Eq + Hash> Rounds<N> {
         }
         may
     }
-
-    /// The names to take up out of `due` (most overdue first), and the longest sleep after it.
-    pub fn choose(
-        &mut self,
-        due: Vec<N>,
-        in_progress: usize,
-        is_in_progress: impl Fn(&N) -> bool,
-        now: Instant,
-    ) -> (Vec<N>, Duration) {
-        let room = MAX_IN_PROGRESS.saturating_sub(in_progress);
-        let mut longest = LONGEST;
-        let mut taken = Vec::new();
-        for name in due {
-            if taken.len() == room {
-                break;
-            }
-            if is_in_progress(&name) {
-                continue;
-            }
-            if self.recent.contains_key(&name) {
-                longest = REST;
-                continue;
-            }
-            self.recent.insert(name.clone(), now);
-            taken.push(name);
-        }
-        (taken, longest)
-    }
 }
 
-/// How long to sleep after a round. `next` is when the next name will be due.
-pub fn sleep_after(next: Option<Timestamp>, now: Timestamp, longest: Duration) -> Duration {
-    next.and_then(|at| at.since(now))
-        .map_or(longest, |wait| wait.min(longest))
+/// How long to sleep after a round, if the next name is due in `next`.
+pub fn sleep_after(next: Option<Duration>) -> Duration {
+    next.map_or(LONGEST, |wait| wait.min(LONGEST))
 }
 
 impl Schedule {
     /// Runs rounds until shutdown.
     pub(crate) async fn run(self: Arc<Self>) {
+        self.until_caught_up().await;
         if let Err(error) = self.take_up_interrupted().await {
             tracing::error!(%error, "reading interrupted orders failed; they resume when they are due");
         }
         let mut rounds = Rounds::default();
         loop {
+            self.until_caught_up().await;
             let wait = match self.round(&mut rounds).await {
                 Ok(wait) => wait,
                 Err(error) => {
@@ -134,25 +120,31 @@ impl Schedule {
         }
     }
 
+    /// After a start, and after an absence of the store, what other nodes have done comes first.
+    async fn until_caught_up(&self) {
+        while !self.core.lag.is_small(self.core.clock.uptime()) {
+            tokio::time::sleep(BEHIND).await;
+        }
+    }
+
     /// Takes up what is due; returns how long to sleep.
     async fn round(self: &Arc<Self>, rounds: &mut Rounds) -> Result<Duration, StoreError> {
         self.take_up_fast_lane().await?;
-        let now = self.core.clock.now();
         let in_progress = self.in_progress_len();
         let Some(limit) = rounds.begin(in_progress, Instant::now()) else {
             self.take_up_expiring(rounds).await?;
             return Ok(LONGEST);
         };
-        let due = self.core.store.due(now, limit).await?;
-        let (taken, longest) = rounds.choose(due, in_progress, |name| self.is_in_progress(name), Instant::now());
-        let full = in_progress + taken.len() >= MAX_IN_PROGRESS;
-        for name in taken {
-            self.take_up(name, Priority::Bulk);
+        let claimed = self.core.leases.claim_due(limit).await?;
+        let full = in_progress + claimed.len() >= MAX_IN_PROGRESS;
+        for lease in claimed {
+            let rests = rounds.rests(lease.name(), Instant::now());
+            self.take_up_claimed(lease, rests);
         }
         if full {
             self.take_up_expiring(rounds).await?;
         }
-        Ok(sleep_after(self.core.store.next_due(now).await?, now, longest))
+        Ok(sleep_after(self.core.store.next_due().await?))
     }
 
     /// Takes up new domains of small tenants, even if this node is busy with others.
@@ -204,8 +196,8 @@ impl Schedule {
         Ok(())
     }
 
-    /// After a start: takes up what this node was working on when it stopped, at once instead of when
-    /// its leases end.
+    /// After a start: takes up orders that were interrupted, at once instead of when they are claimed. Those that
+    /// another node works on have its lease, and are left to it.
     async fn take_up_interrupted(self: &Arc<Self>) -> Result<(), StoreError> {
         for name in self.core.store.open_orders().await? {
             let record = match self.core.store.domain(&name).await {
@@ -237,33 +229,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_round_takes_what_there_is_room_for_and_nothing_twice() {
-        let names: Vec<_> = (0..300)
-            .map(|n| DomainName::parse(&format!("d{n}.example")).unwrap())
-            .collect();
+    fn a_round_claims_what_there_is_room_for_and_nothing_twice_at_once() {
         let start = Instant::now();
-        let mut rounds: Rounds = Rounds::default();
+        let mut rounds: Rounds<u32> = Rounds::default();
         assert_eq!(rounds.begin(0, start), Some(BATCH));
-        let busy = names[0].clone();
-        let (taken, longest) = rounds.choose(names.clone(), MAX_IN_PROGRESS - 2, |n| *n == busy, start);
-        assert_eq!((taken.as_slice(), longest), (&names[1..3], LONGEST));
-        // Still due, but taken up a moment ago.
-        assert_eq!(rounds.begin(1, start), Some(1 + 2 + BATCH));
-        let (taken, longest) = rounds.choose(names[..3].to_vec(), 1, |n| *n == busy, start);
-        assert_eq!((taken.as_slice(), longest), (&[][..], REST));
-        assert_eq!(rounds.begin(1, start + REST), Some(1 + BATCH));
-        let (taken, _) = rounds.choose(names[..3].to_vec(), 1, |n| *n == busy, start + REST);
-        assert_eq!(taken, names[1..3]);
+        assert_eq!(rounds.begin(MAX_IN_PROGRESS - 2, start), Some(2));
         assert_eq!(rounds.begin(MAX_IN_PROGRESS, start), None);
+        assert_eq!(rounds.begin(MAX_IN_PROGRESS * 2, start), None);
+        assert!(!rounds.rests(&1, start) && !rounds.rests(&2, start));
+        // Still due, but taken up a moment ago.
+        let soon = start + REST / 2;
+        assert_eq!(rounds.begin(1, soon), Some(BATCH));
+        assert!(rounds.rests(&1, soon));
+        assert_eq!(rounds.begin(1, start + REST), Some(BATCH));
+        assert!(!rounds.rests(&1, start + REST));
     }
 
     #[test]
     fn the_sleep_ends_when_a_name_is_due() {
-        let now = Timestamp::from_secs(1_795_305_600);
         let soon = Duration::from_secs(3);
-        assert_eq!(sleep_after(Some(now + soon), now, LONGEST), soon);
-        assert_eq!(sleep_after(Some(now + LONGEST * 2), now, LONGEST), LONGEST);
-        assert_eq!(sleep_after(Some(now), now, REST), REST);
-        assert_eq!(sleep_after(None, now, LONGEST), LONGEST);
+        assert_eq!(sleep_after(Some(soon)), soon);
+        assert_eq!(sleep_after(Some(LONGEST * 2)), LONGEST);
+        assert_eq!(sleep_after(None), LONGEST);
     }
 }

@@ -1,3 +1,7 @@
+mod away;
+mod fleet;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use linkseal_base::clock::Timestamp;
@@ -6,13 +10,13 @@ use linkseal_domain::dns::DnsSummary;
 use linkseal_domain::record::Origin;
 use linkseal_domain::ssl::{CertificateInfo, FailureKind, LastError, Reason, SslEvent, SslStatus};
 use linkseal_domain::{DomainName, DomainRecord};
-use linkseal_store::{Creation, StoreError, domain_lease};
+use linkseal_store::{Creation, LeaseKey, StoreError};
 use tokio::sync::oneshot;
 
 use super::in_progress::Waiter;
 use crate::core::{Draft, Edit, Priority};
 use crate::fairness::lanes::Owner;
-use crate::tests::{Bench, name};
+use crate::tests::{Bench, CA, name};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -94,11 +98,22 @@ fn statuses(now: Timestamp) -> Vec<SslStatus> {
     all
 }
 
+/// Prepares a name under a lease; returns whether its order is to be queued.
+async fn prepare(bench: &Bench, name: &DomainName) -> bool {
+    let lease = bench.control.core.leases.acquire(name).await.unwrap().expect("free");
+    let schedule = &bench.control.schedule;
+    let queued = schedule
+        .prepare(name, lease.fence(), Priority::Bulk.into())
+        .await
+        .unwrap();
+    lease.release().await.unwrap();
+    queued.is_some()
+}
+
 /// Whatever its state, and whatever is found: after its preparation a domain is not due again at the
 /// same time, so that no domain is written in a loop.
 async fn is_settled_by_its_preparation(first_label: &str, dns: DnsSummary, origin: Origin) {
     let bench = Bench::new().await;
-    let schedule = &bench.control.schedule;
     let now = bench.clock.now();
     let mut stored = Vec::new();
     for (n, ssl) in statuses(now).into_iter().enumerate() {
@@ -109,9 +124,8 @@ async fn is_settled_by_its_preparation(first_label: &str, dns: DnsSummary, origi
         stored.push(record);
     }
     let prepared = stored.iter().map(|before| async {
-        let queued = schedule.prepare(&before.name, Priority::Bulk.into()).await.unwrap();
         // Its order goes on from here.
-        if queued.is_some() {
+        if prepare(&bench, &before.name).await {
             return;
         }
         let Some(after) = bench.store.domain(&before.name).await.unwrap() else {
@@ -124,7 +138,7 @@ async fn is_settled_by_its_preparation(first_label: &str, dns: DnsSummary, origi
             before.ssl
         );
         // What is not due is not written.
-        schedule.prepare(&before.name, Priority::Bulk.into()).await.unwrap();
+        prepare(&bench, &before.name).await;
         let again = bench.store.domain(&before.name).await.unwrap().unwrap();
         assert_eq!(again.version, after.version, "{:?}", again.ssl);
     });
@@ -205,8 +219,8 @@ async fn wanted(bench: &Bench, text: &str) -> DomainName {
 
 /// A regular end releases the lease; a panic does not.
 async fn assert_it_panicked(bench: &Bench, name: &DomainName) {
-    let (lease, now) = (domain_lease(name), bench.clock.now());
-    let free = bench.store.acquire_lease(&lease, "edge-2", HOUR, now).await.unwrap();
+    let (key, other) = (LeaseKey::Domain(name.clone()), linkseal_store::Owner::unique());
+    let free = bench.store.acquire_lease(&key, other, HOUR).await.unwrap();
     assert!(free.is_none(), "{name}");
 }
 

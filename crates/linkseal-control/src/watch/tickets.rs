@@ -7,7 +7,7 @@ use std::time::Duration;
 use linkseal_base::clock::Timestamp;
 use linkseal_base::random;
 use linkseal_domain::cert::tickets::{TicketKey, TicketKeys};
-use linkseal_store::{StoreError, TicketKeyRow};
+use linkseal_store::{NewTicketKey, StoreError, TicketKeyRow};
 
 use crate::core::Core;
 
@@ -27,14 +27,20 @@ pub(crate) struct TicketKeeper {
 }
 
 impl TicketKeeper {
-    pub(crate) fn new(core: Arc<Core>, keys: TicketKeys) -> Self {
-        Self { core, keys }
+    pub(crate) fn new(core: Arc<Core>, keys: TicketKeys) -> Arc<Self> {
+        Arc::new(Self { core, keys })
     }
 
     /// Runs until shutdown. Without a key, clients make full handshakes.
-    pub(crate) async fn run(self) {
+    pub(crate) async fn run(self: Arc<Self>) {
+        let mut known = false;
         loop {
-            match self.refresh().await {
+            let refreshed = self.refresh().await;
+            if refreshed.is_err() && !known {
+                self.set_copied().await;
+            }
+            known = true;
+            match refreshed {
                 Ok(()) => self.core.clock.sleep(INTERVAL).await,
                 Err(error) => {
                     self.core
@@ -45,8 +51,11 @@ impl TicketKeeper {
         }
     }
 
-    async fn refresh(&self) -> Result<(), StoreError> {
-        let (store, now) = (&self.core.store, self.core.clock.now());
+    /// Reads the keys, and adds one if the newest is old.
+    pub(crate) async fn refresh(&self) -> Result<(), StoreError> {
+        // By the store's clock, as it rotates them: nodes whose clocks differ agree on when.
+        let store = &self.core.store;
+        let now = store.now().await?;
         let mut rows = store.ticket_keys().await?;
         // The existing keys first: they are needed even if the store accepts no new one.
         self.set(&rows, now);
@@ -54,17 +63,30 @@ impl TicketKeeper {
             let newest = rows.first().map(|r| r.id);
             let id = newest.unwrap_or(0) + 1;
             let key = zeroize::Zeroizing::new(random::bytes::<32>());
-            let row = TicketKeyRow {
+            let new = NewTicketKey {
                 id,
                 sealed: self.core.sealer.seal(&place(id), key.as_slice()),
-                created: now,
             };
             // One node of a fleet wins; the others read its key.
-            store.add_ticket_key(&row, newest, now.minus(KEEP)).await?;
+            store.add_ticket_key(&new, newest, ROTATE, KEEP).await?;
             rows = store.ticket_keys().await?;
             self.set(&rows, now);
         }
+        if let Some(copy) = &self.core.copy
+            && let Err(error) = copy.set_ticket_keys(rows).await
+        {
+            self.core.copy_failed(&error);
+        }
         Ok(())
+    }
+
+    /// Sets the keys of the node's copy, until the store gives newer ones.
+    async fn set_copied(&self) {
+        if let Some(copy) = &self.core.copy
+            && let Ok(rows) = copy.ticket_keys().await
+        {
+            self.set(&rows, self.core.clock.now());
+        }
     }
 
     fn set(&self, rows: &[TicketKeyRow], now: Timestamp) {

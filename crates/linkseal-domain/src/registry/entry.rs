@@ -51,6 +51,11 @@ struct Extra {
 }
 
 impl Entry {
+    /// The version of the record that it was made of.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     pub fn of(record: &DomainRecord) -> Self {
         let json = |v: &Option<serde_json::Value>| v.as_ref().map(|v| Bytes::from(v.to_string()));
         let extra = Extra {

@@ -92,6 +92,19 @@ impl Registry {
         })
     }
 
+    /// Adds or replaces the entry of a record, even if the present entry is newer: the store has lost what came
+    /// after it.
+    pub fn put_back(&self, record: &DomainRecord) {
+        let entry = Arc::new(Entry::of(record));
+        self.inner.gone.invalidate(&record.name);
+        self.inner.domains.at(&record.name, |place| match place {
+            Place::Taken(known) => *known = entry,
+            Place::Free(place) => {
+                place.insert(entry);
+            }
+        });
+    }
+
     /// Adds the entry of a record, unless there is one already. Returns whether it was added.
     pub fn put_if_absent(&self, record: &DomainRecord) -> bool {
         self.inner.domains.at(&record.name, |place| match place {

@@ -13,5 +13,5 @@ pub use certificate::{CertificateInfo, EXPIRING_SHARE};
 pub use event::{Intent, SslEvent};
 pub use failure::{Failure, FailureKind, LastError, SubProblem};
 pub use reason::{Reason, State};
-pub use status::{CaRefusals, Facts, ORDER_ABANDONED_AFTER, Preflight, Slot, SslStatus};
+pub use status::{CaRefusals, Facts, ORDER_ENDS_WITHIN, Preflight, Slot, SslStatus};
 pub(crate) use status::{FAILURES_KEPT, REFUSAL_KEPT};

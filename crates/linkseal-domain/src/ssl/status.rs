@@ -10,8 +10,8 @@ use super::failure::{FailureKind, LastError};
 use super::reason::{Reason, State};
 use crate::stored;
 
-/// An order that has made no progress for this long belongs to a node that died.
-pub const ORDER_ABANDONED_AFTER: Duration = Duration::from_secs(300);
+/// Within this time every order has ended, or was interrupted.
+pub const ORDER_ENDS_WITHIN: Duration = Duration::from_secs(300);
 
 /// A CA that has refused a name this many times in a row is skipped for it.
 const REFUSALS: u32 = 2;
@@ -253,9 +253,10 @@ impl SslStatus {
                 .flatten()
                 .min(),
             Reason::Moved => self.next_attempt.or_else(renewal),
+            // The node that makes the order has the domain's lease, which keeps others away. Without one it was
+            // interrupted and is to be resumed.
             Reason::Ordering | Reason::Validating | Reason::Renewing => {
-                let abandoned = self.since + ORDER_ABANDONED_AFTER;
-                Some(self.next_attempt.map_or(abandoned, |at| at.max(abandoned)))
+                Some(self.next_attempt.map_or(self.since, |at| at.max(self.since)))
             }
             Reason::Denied | Reason::GivenUp => None,
             _ => self.next_attempt,

@@ -6,8 +6,8 @@ use linkseal_base::clock::Timestamp;
 
 use crate::reach;
 use crate::ssl::{
-    CaRefusals, CertificateInfo, FAILURES_KEPT, Facts, Failure, FailureKind, ORDER_ABANDONED_AFTER, REFUSAL_KEPT,
-    Reason, Slot, SslStatus,
+    CaRefusals, CertificateInfo, FAILURES_KEPT, Facts, Failure, FailureKind, ORDER_ENDS_WITHIN, REFUSAL_KEPT, Reason,
+    Slot, SslStatus,
 };
 
 /// After this many failed attempts in a row without a certificate, linkseal gives up: about a month at
@@ -30,7 +30,7 @@ impl SslStatus {
             self.reason = Reason::Renewing;
         } else {
             self.reason = Reason::Ordering;
-            let until = self.facts.arrives_through().map(|_| now + ORDER_ABANDONED_AFTER);
+            let until = self.facts.arrives_through().map(|_| now + ORDER_ENDS_WITHIN);
             self.facts.stand_in_until = until;
         }
     }

@@ -30,7 +30,7 @@ use super::problem::CallError;
 /// How long a CA may take to validate: it connects from several places, some of them slow.
 const VALIDATION_TIME: Duration = Duration::from_secs(90);
 /// Longest time of one attempt, however slowly the CA answers: less than
-/// [`linkseal_domain::ssl::ORDER_ABANDONED_AFTER`], when another node resumes the order.
+/// [`linkseal_domain::ssl::ORDER_ENDS_WITHIN`].
 pub(super) const ORDER_TIME: Duration = Duration::from_secs(270);
 /// An older order is not resumed: its authorizations may have expired.
 const RESUME_WITHIN: Duration = Duration::from_secs(24 * 3600);

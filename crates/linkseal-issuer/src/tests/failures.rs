@@ -124,7 +124,10 @@ async fn a_limit_comes_with_the_time_when_it_ends() {
 async fn without_the_lease_nothing_is_ordered() {
     let bench = Bench::new();
     let stale = Job {
-        fence: Fence(FENCE.0 - 1),
+        fence: Fence {
+            number: FENCE.number - 1,
+            ..FENCE
+        },
         ..job()
     };
     assert!(matches!(bench.try_issue(&stale).await, Some(Err(IssueError::Fenced))));

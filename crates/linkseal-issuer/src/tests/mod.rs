@@ -191,8 +191,8 @@ fn job_of(name: &str) -> Job {
 async fn one_account_key_is_created_and_stored_sealed() {
     let store: SharedStore = Arc::new(MemoryStore::default());
     let sealer = sealer();
-    let first = AccountKey::load_or_create(&store, &sealer).await.unwrap();
-    let second = AccountKey::load_or_create(&store, &sealer).await.unwrap();
+    let first = AccountKey::load_or_create(&store, None, &sealer).await.unwrap();
+    let second = AccountKey::load_or_create(&store, None, &sealer).await.unwrap();
     assert_eq!(first.thumbprint(), second.thumbprint());
     assert_eq!(first.thumbprint().len(), 43);
     let sealed = store.secret("acme_account_key").await.unwrap().unwrap();
@@ -200,7 +200,7 @@ async fn one_account_key_is_created_and_stored_sealed() {
     assert!(!sealed.windows(plain.len()).any(|w| w == plain.as_slice()));
     let foreign = Sealer::new(&Zeroizing::new([8; KEY_LEN]));
     assert!(matches!(
-        AccountKey::load_or_create(&store, &foreign).await,
+        AccountKey::load_or_create(&store, None, &foreign).await,
         Err(AccountKeyError::Seal(_))
     ));
 }

@@ -6,19 +6,23 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use linkseal_base::clock::Timestamp;
-use linkseal_domain::links::Kill;
 use linkseal_domain::{DomainName, DomainRecord};
 use linkseal_link::Slug;
 use linkseal_store::{
-    AuditEntry, BudgetAnswer, BudgetStore, BudgetTake, CaAccount, CaStore, CaTrouble, Change, Count, Creation,
-    DomainQuery, DomainStore, Fence, Freeze, HistoryStore, LeaseStore, LinkStore, OrderRecord, OrderStore, OutboxEvent,
-    OutboxStore, Position, RedirectQuery, RenewalDay, SecretStore, Store, StoreError, Stored, StoredCertificate,
-    StoredKill, StoredRedirect, TicketKeyRow, TimelineEntry, Transition,
+    AuditEntry, BudgetAnswer, BudgetStore, BudgetTake, CaAccount, CaStore, CaTrouble, Claim, Count, Creation,
+    DomainQuery, DomainStore, Feed, FeedPosition, FeedStore, Fence, Freeze, HistoryStore, Lease, LeaseKey, LeaseStore,
+    LinkStore, NewNode, NewTicketKey, Node, NodeStore, OrderRecord, OrderStore, OutboxEvent, OutboxStore, Owner,
+    Position, RedirectQuery, RenewalDay, SecretStore, Store, StoreError, Stored, StoredCertificate, StoredKill,
+    StoredRedirect, TicketKeyRow, TimelineEntry, Transition,
 };
 use parking_lot::Mutex;
+use uuid::Uuid;
 
 /// The valid fence of a [`MemoryStore`].
-pub(super) const FENCE: Fence = Fence(7);
+pub(super) const FENCE: Fence = Fence {
+    owner: Owner::of(Uuid::from_u128(1)),
+    number: 7,
+};
 
 #[derive(Default)]
 pub(super) struct MemoryStore {
@@ -41,6 +45,10 @@ impl DomainStore for MemoryStore {
     async fn domain(&self, _: &DomainName) -> Result<Option<DomainRecord>, StoreError> {
         unused()
     }
+    async fn domains(&self, _: &[DomainName]) -> Result<Vec<DomainRecord>, StoreError> {
+        unused()
+    }
+
     async fn transition(&self, _: Transition) -> Result<DomainRecord, StoreError> {
         unused()
     }
@@ -60,12 +68,6 @@ impl DomainStore for MemoryStore {
         unused()
     }
     async fn counts(&self, _: Option<&str>) -> Result<Vec<Count>, StoreError> {
-        unused()
-    }
-    async fn due(&self, _: Timestamp, _: usize) -> Result<Vec<DomainName>, StoreError> {
-        unused()
-    }
-    async fn next_due(&self, _: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         unused()
     }
     async fn certificate(&self, _: &DomainName) -> Result<Option<StoredCertificate>, StoreError> {
@@ -96,23 +98,51 @@ impl OrderStore for MemoryStore {
 
 #[async_trait]
 impl LeaseStore for MemoryStore {
-    async fn acquire_lease(&self, _: &str, _: &str, _: Duration, _: Timestamp) -> Result<Option<Fence>, StoreError> {
+    async fn acquire_lease(&self, _: &LeaseKey, _: Owner, _: Duration) -> Result<Option<Fence>, StoreError> {
         unused()
     }
-    async fn release_lease(&self, _: &str, _: Fence) -> Result<(), StoreError> {
+    async fn renew_leases(&self, _: &[Lease], _: Duration) -> Result<Vec<Lease>, StoreError> {
+        unused()
+    }
+    async fn release_lease(&self, _: &Lease) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn release_leases(&self, _: Owner) -> Result<u64, StoreError> {
+        unused()
+    }
+    async fn claim_due(&self, _: Owner, _: Duration, _: usize) -> Result<Vec<Claim>, StoreError> {
+        unused()
+    }
+    async fn next_due(&self) -> Result<Option<Duration>, StoreError> {
+        unused()
+    }
+}
+
+#[async_trait]
+impl NodeStore for MemoryStore {
+    async fn join(&self, _: &NewNode) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn heartbeat(&self, _: &str, _: Owner, _: &FeedPosition) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn leave(&self, _: &str, _: Owner) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn nodes(&self) -> Result<Vec<Node>, StoreError> {
         unused()
     }
 }
 
 #[async_trait]
 impl BudgetStore for MemoryStore {
-    async fn take_budgets(&self, _: &[BudgetTake], _: Timestamp) -> Result<BudgetAnswer, StoreError> {
+    async fn take_budgets(&self, _: &[BudgetTake]) -> Result<BudgetAnswer, StoreError> {
         unused()
     }
-    async fn return_budgets(&self, _: &[BudgetTake], _: Timestamp) -> Result<(), StoreError> {
+    async fn return_budgets(&self, _: &[BudgetTake]) -> Result<(), StoreError> {
         unused()
     }
-    async fn budget_left(&self, _: &BudgetTake, _: Timestamp) -> Result<f64, StoreError> {
+    async fn budget_left(&self, _: &BudgetTake) -> Result<f64, StoreError> {
         unused()
     }
 }
@@ -122,23 +152,24 @@ impl CaStore for MemoryStore {
     async fn ca_account(&self, directory: &str) -> Result<Option<CaAccount>, StoreError> {
         Ok(self.accounts.lock().get(directory).cloned())
     }
-    async fn put_ca_account(&self, account: &CaAccount) -> Result<(), StoreError> {
-        self.accounts.lock().insert(account.directory.clone(), account.clone());
+    async fn put_ca_account(&self, account: &CaAccount, before: Option<&CaAccount>) -> Result<(), StoreError> {
+        let mut accounts = self.accounts.lock();
+        if accounts.get(&account.directory) != before {
+            return Err(StoreError::Conflict);
+        }
+        accounts.insert(account.directory.clone(), account.clone());
         Ok(())
     }
-    async fn hold_back(&self, _: &str, _: Timestamp) -> Result<(), StoreError> {
+    async fn hold_back(&self, _: &str, _: Timestamp, _: Option<Timestamp>) -> Result<(), StoreError> {
         unused()
     }
-    async fn held_back(&self, _: &str, _: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+    async fn held_back(&self, _: &str) -> Result<Option<Timestamp>, StoreError> {
         unused()
     }
     async fn ca_trouble(&self, _: &str) -> Result<Option<CaTrouble>, StoreError> {
         unused()
     }
-    async fn put_ca_trouble(&self, _: &CaTrouble) -> Result<(), StoreError> {
-        unused()
-    }
-    async fn end_ca_trouble(&self, _: &str) -> Result<(), StoreError> {
+    async fn change_ca_trouble(&self, _: &str, _: Option<&CaTrouble>, _: Option<&CaTrouble>) -> Result<(), StoreError> {
         unused()
     }
     async fn release_ca(&self, _: &str, _: AuditEntry) -> Result<(), StoreError> {
@@ -173,19 +204,24 @@ impl LinkStore for MemoryStore {
     async fn redirects(&self, _: &RedirectQuery) -> Result<Vec<StoredRedirect>, StoreError> {
         unused()
     }
-    async fn put_redirect(&self, _: &StoredRedirect, _: AuditEntry) -> Result<(), StoreError> {
+    async fn put_redirect(
+        &self,
+        _: &StoredRedirect,
+        _: Option<&StoredRedirect>,
+        _: AuditEntry,
+    ) -> Result<(), StoreError> {
         unused()
     }
-    async fn delete_redirect(&self, _: Option<&DomainName>, _: &Slug, _: AuditEntry) -> Result<(), StoreError> {
+    async fn delete_redirect(&self, _: &StoredRedirect, _: AuditEntry) -> Result<(), StoreError> {
         unused()
     }
     async fn kills(&self) -> Result<Vec<StoredKill>, StoreError> {
         unused()
     }
-    async fn put_kill(&self, _: &StoredKill, _: AuditEntry) -> Result<(), StoreError> {
+    async fn put_kill(&self, _: &StoredKill, _: Option<&StoredKill>, _: AuditEntry) -> Result<(), StoreError> {
         unused()
     }
-    async fn delete_kill(&self, _: &Kill, _: AuditEntry) -> Result<(), StoreError> {
+    async fn delete_kill(&self, _: &StoredKill, _: AuditEntry) -> Result<(), StoreError> {
         unused()
     }
 }
@@ -206,7 +242,13 @@ impl SecretStore for MemoryStore {
     async fn ticket_keys(&self) -> Result<Vec<TicketKeyRow>, StoreError> {
         unused()
     }
-    async fn add_ticket_key(&self, _: &TicketKeyRow, _: Option<u64>, _: Timestamp) -> Result<bool, StoreError> {
+    async fn add_ticket_key(
+        &self,
+        _: &NewTicketKey,
+        _: Option<u64>,
+        _: Duration,
+        _: Duration,
+    ) -> Result<bool, StoreError> {
         unused()
     }
 }
@@ -225,16 +267,23 @@ impl HistoryStore for MemoryStore {
     async fn prune_audit(&self, _: Timestamp, _: u64) -> Result<u64, StoreError> {
         unused()
     }
-    async fn changes_since(&self, _: u64, _: usize) -> Result<Vec<Change>, StoreError> {
+}
+
+#[async_trait]
+impl FeedStore for MemoryStore {
+    async fn feed_end(&self) -> Result<FeedPosition, StoreError> {
         unused()
     }
-    async fn change_head(&self) -> Result<u64, StoreError> {
+    async fn changes_after(&self, _: &FeedPosition, _: usize) -> Result<Feed, StoreError> {
         unused()
     }
 }
 
 #[async_trait]
 impl Store for MemoryStore {
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        unused()
+    }
     async fn probe(&self) -> Result<(), StoreError> {
         unused()
     }

@@ -19,7 +19,7 @@ use linkseal_domain::record::{Probe, ProbeResult};
 use linkseal_domain::ssl::{Reason, State};
 use linkseal_domain::{DomainName, DomainRecord};
 use linkseal_net::address::is_public;
-use linkseal_store::{DomainQuery, StoreError};
+use linkseal_store::{DomainQuery, LeaseKey, StoreError};
 
 use self::handshake::{Found, Prober};
 use crate::core::settings::ProbeSettings;
@@ -154,7 +154,7 @@ impl Probes {
         settings: &ProbeSettings,
         round: &mut Round,
     ) -> Result<Duration, StoreError> {
-        let (store, now) = (&self.0.store, self.0.clock.now());
+        let store = &self.0.store;
         let counts = store.counts(None).await?;
         let issued = counts.iter().filter(|c| c.reason.state() == State::Issued);
         let issued = usize::try_from(issued.map(|c| c.domains).sum::<u64>()).unwrap_or(usize::MAX);
@@ -163,7 +163,8 @@ impl Probes {
         }
         let limit = (issued / PARTS).clamp(1, PAGE);
         let pause = settings.every.mul_f64(limit as f64 / issued as f64).max(SHORTEST);
-        let lease = store.acquire_lease(LEASE, &self.0.node, pause * 2 + IDLE, now);
+        let key = LeaseKey::task(LEASE);
+        let lease = store.acquire_lease(&key, self.0.owner, pause * 2 + IDLE);
         if lease.await?.is_none() {
             return Ok(IDLE);
         }

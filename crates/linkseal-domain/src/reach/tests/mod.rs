@@ -97,7 +97,7 @@ fn an_interrupted_order_begun_by_a_clock_that_was_ahead_is_resumed() {
         ahead,
     );
     let right = status.then(SslEvent::Tick, T0);
-    assert_eq!(right.next_due(true), Some(T0 + ORDER_ABANDONED_AFTER));
+    assert_eq!(right.next_due(true), Some(T0));
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn reach_of(place: &str, status: &SslStatus, now: Timestamp) -> Option<Duration>
         "/not_before" | "/retry_at" => Some(NAME_LIMIT),
         "/eta" | "/turn/at" => Some(LINE),
         "/look_at" => Some(DNS_CHECK),
-        "/facts/stand_in_until" => Some(ORDER_ABANDONED_AFTER),
+        "/facts/stand_in_until" => Some(ORDER_ENDS_WITHIN),
         "/since" | "/planned" | "/certificate/obtained" | "/failures/" | "/refusals//last" | "/misdirected_since" => {
             Some(Duration::ZERO)
         }
@@ -219,7 +219,7 @@ proptest! {
         prop_assert!(within(status.must_wait(1, HOUR, now), HOUR + WOBBLE));
         prop_assert!(within(status.rests_until(now), NAME_LIMIT + WOBBLE));
         if status.reason.is_in_progress() {
-            prop_assert!(within(status.next_due(true), ORDER_ABANDONED_AFTER + WOBBLE));
+            prop_assert!(within(status.next_due(true), ORDER_ENDS_WITHIN + WOBBLE));
         }
         // No event plans beyond its reach either.
         let said = Timestamp::from_secs(T0.as_secs() + by[0]);

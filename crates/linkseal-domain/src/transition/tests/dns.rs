@@ -121,7 +121,7 @@ fn a_proxy_is_no_obstacle_while_the_challenge_arrives_through_it() {
     let arrived = missed.then(tried(None), T0).then(SslEvent::DnsChecked(cdn()), T0);
     assert_eq!(arrived.reason, Reason::NeverRequested);
     let ordered = arrived.then(SslEvent::OrderStarted { ca: ca() }, T0);
-    assert_eq!(ordered.facts.stand_in_until, Some(T0 + ORDER_ABANDONED_AFTER));
+    assert_eq!(ordered.facts.stand_in_until, Some(T0 + ORDER_ENDS_WITHIN));
     assert_eq!(
         ordered.then(failure(FailureKind::Connection), T0).facts.stand_in_until,
         None

@@ -11,7 +11,7 @@ use super::order::GIVE_UP_AFTER;
 use super::*;
 use crate::dns::DnsVerdict;
 use crate::ssl::{
-    CertificateInfo, Failure, FailureKind, LastError, ORDER_ABANDONED_AFTER, Preflight, REFUSAL_KEPT, Reason, State,
+    CertificateInfo, Failure, FailureKind, LastError, ORDER_ENDS_WITHIN, Preflight, REFUSAL_KEPT, Reason, State,
 };
 
 const T0: Timestamp = Timestamp::from_secs(1_795_305_600);

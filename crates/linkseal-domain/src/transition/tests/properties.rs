@@ -77,7 +77,7 @@ proptest! {
         prop_assert_eq!(ticked.then(SslEvent::Tick, now), ticked.clone());
         let right = ticked.then(SslEvent::DnsChecked(DnsVerdict::Right), now);
         if right.reason.is_in_progress() {
-            prop_assert!(right.next_due(true) <= Some(now + ORDER_ABANDONED_AFTER));
+            prop_assert!(right.next_due(true) <= Some(now + ORDER_ENDS_WITHIN));
         } else {
             prop_assert_eq!((right.reason, right.next_attempt, right.facts.cause), (Reason::Ok, None, None));
             // A planned check is moved by the check itself.

@@ -46,7 +46,7 @@ async fn an_account_that_the_ca_forgot_is_registered_again() {
         kid: kid.clone(),
         created: live.clock.now(),
     };
-    live.store.put_ca_account(&lost).await.unwrap();
+    live.store.put_ca_account(&lost, None).await.unwrap();
     issue(&live.issuer(), "links.customer.example").await.unwrap();
     assert_ne!(live.store.ca_account(&directory).await.unwrap().unwrap().kid, kid);
     assert_eq!((live.ca.stats().accounts, live.ca.stats().orders), (1, 1));

@@ -36,7 +36,7 @@ impl Live {
         let (clock, tasks) = (Clock::system(), Tasks::new());
         let store: SharedStore = Arc::new(MemoryStore::default());
         let sealer = sealer();
-        let key = AccountKey::load_or_create(&store, &sealer).await.unwrap();
+        let key = AccountKey::load_or_create(&store, None, &sealer).await.unwrap();
         let mut config = DevCaConfig::new(clock.clone());
         config.http_port = answer_challenges(&tasks, key.thumbprint().to_owned()).await;
         change(&mut config);
