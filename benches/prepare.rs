@@ -45,7 +45,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn export(dir: &Path, name: &str, out: &Path) -> anyhow::Result<()> {
-    let store = SqliteStore::open(dir.join("linkseal.db"), None)?;
+    let store = SqliteStore::open(dir.join("linkseal.db"), Clock::system(), None)?;
     let sealer = Sealer::from_file(&key_file(dir)?, false)?;
     let stored = store.certificate(&DomainName::parse(name)?).await?;
     let stored = stored.with_context(|| format!("{name} has no certificate"))?;
@@ -92,7 +92,7 @@ fn links(dir: &Path, name: &str, count: usize, url: &str, out: &Path) -> anyhow:
 fn domains(dir: &Path, count: i64) -> anyhow::Result<()> {
     let file = dir.join("linkseal.db");
     // Creates the schema.
-    drop(SqliteStore::open(&file, None)?);
+    drop(SqliteStore::open(&file, Clock::system(), None)?);
     let db = Connection::open(&file)?;
     // A crash costs the file, which is made again. WAL would write everything twice.
     db.execute_batch("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN")?;

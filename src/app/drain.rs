@@ -1,4 +1,4 @@
-//! Shutdown: readiness turns false, connections drain, then delivery, background work and the journal end
+//! Shutdown: readiness turns false, connections drain, then delivery, background work, leases and the journal end
 //! in the order in which they depend on each other. After the drain they share a few seconds, whatever a
 //! disk or an endpoint does: what is unfinished by then resumes at the next start, or is lost, counted and
 //! logged.
@@ -10,10 +10,11 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::App;
 
-/// Deadlines for delivery, background work and closing the journal, counted from the end of the drain. Each
+/// Deadlines for delivery, background work, releasing leases and closing the journal, counted from the end of the drain. Each
 /// has the time that the one before it left.
 const DELIVERY_END: Duration = Duration::from_millis(1500);
 const BACKGROUND_END: Duration = Duration::from_millis(2500);
+const LEASES_END: Duration = Duration::from_millis(3000);
 const JOURNAL_END: Duration = Duration::from_secs(4);
 
 impl App {
@@ -49,6 +50,13 @@ impl App {
         let left = (drained + BACKGROUND_END).saturating_duration_since(Instant::now());
         if !self.tasks.wait(left).await {
             tracing::warn!("background work did not end in time; it resumes at the next start");
+        }
+        // Otherwise another node, or the next process, could go on with this one's work only once they have ended.
+        match timeout_at(drained + LEASES_END, self.control.release_leases()).await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(released)) => tracing::info!(released, "leases of unfinished work released"),
+            Ok(Err(error)) => tracing::warn!(%error, "leases could not be released; they end within a minute"),
+            Err(_) => tracing::warn!("the store did not release the leases in time; they end within a minute"),
         }
         let (journal, end) = (self.journal, drained + JOURNAL_END);
         let left = end.saturating_duration_since(Instant::now());

@@ -8,6 +8,7 @@
 //! | `wiring` | translates the configuration into each crate's settings |
 //! | `clients` | makes the control plane's clients: CAs, resolver, preflight, permission endpoint |
 //! | `store`, `store_wait` | open the store; answer health checks while its disk keeps the start waiting |
+//! | `fleet` | what a node needs beside a store that it shares with others |
 //! | `reload`, `drain` | SIGHUP and shutdown |
 //! | `outbox` | writes the control plane's outbox to the journal |
 //! | `admin_runtime`, `delivery_runtime` | the runtimes of the admin port and of event delivery, apart from the data plane's |
@@ -22,6 +23,7 @@ mod delivery_runtime;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 mod drain;
+mod fleet;
 mod outbox;
 mod reload;
 pub(crate) mod store;
@@ -42,7 +44,7 @@ use linkseal_base::clock::Clock;
 use linkseal_base::metrics::MetricsHub;
 use linkseal_base::shutdown::Tasks;
 use linkseal_config::Config;
-use linkseal_control::{Control, KnownNames};
+use linkseal_control::{Control, KnownNames, NodeOfFleet};
 use linkseal_dns::ResolverSettings;
 use linkseal_domain::cert::cache::Certificates;
 use linkseal_domain::cert::tickets::TicketKeys;
@@ -60,10 +62,13 @@ use linkseal_issuer::AccountKey;
 use linkseal_net::listener::{Bound, Inherited, Listener};
 use linkseal_net::proxy_protocol::Balancers;
 use linkseal_net::shares::Turns;
+use linkseal_store::Owner;
 
 use self::admin_runtime::AdminRuntime;
 use self::clients::ClientFactory;
 use self::delivery_runtime::DeliveryRuntime;
+use self::fleet::{NodeLock, Shared};
+use self::store::Opened;
 use crate::descriptors;
 
 pub use crate::telemetry::logs::LogHandle;
@@ -151,6 +156,8 @@ pub struct App {
     upstream_tasks: Tasks,
     tasks: Tasks,
     bound: Vec<Bound>,
+    /// Held as long as this process is the node.
+    _node_lock: Option<Arc<NodeLock>>,
     requests: tokio::sync::mpsc::Receiver<linkseal_domain::cert::cache::CertificateRequest>,
     lookups: tokio::sync::mpsc::Receiver<linkseal_domain::links::Lookup>,
     draining: Arc<AtomicBool>,
@@ -198,16 +205,22 @@ impl App {
         let admin_sockets = admin_runtime.enter(|| linkseal_admin::bind(&wiring::addresses(&config.listen.admin)))?;
         let health_sockets = linkseal_admin::bind(&wiring::addresses(&config.listen.health))?;
 
-        let (store_config, store_registry) = (config.store.clone(), registry.clone());
-        let journal_dir = config.events.dir.clone();
-        let opening = tasks.spawn_blocking(move || store::open_store(&store_config, &journal_dir, &store_registry));
+        let owner = Owner::unique();
+        let node_lock = match config.store.postgres() {
+            Some(_) => Some(Arc::new(NodeLock::take(&config.store.copy_dir, owner)?)),
+            None => None,
+        };
+        let opening = Box::pin(store::open_store(&config, clock.clone(), registry, &tasks));
         let other: Vec<_> = admin_sockets.iter().chain(&health_sockets).collect();
-        let (sealer, store) = store_wait::answered(opening, &bound, &other)
-            .await
-            .context("the store")??;
+        let why = match config.store.postgres() {
+            Some(_) => "PostgreSQL does not respond",
+            None => "the store's disk does not respond",
+        };
+        let Opened { sealer, store, shared } = store_wait::answered(opening, why, &bound, &other).await?;
         let sealer = Arc::new(sealer);
-        let key = AccountKey::load_or_create(&store, &sealer).await?;
-        let pages_key = PagesKey::load_or_create(&store, &sealer).await?;
+        let copy = shared.as_ref().and_then(|shared| shared.copy.clone());
+        let key = AccountKey::load_or_create(&store, copy.as_deref(), &sealer).await?;
+        let pages_key = PagesKey::load_or_create(&store, copy.as_deref(), &sealer).await?;
         let thumbprint = Arc::new(ArcSwapOption::from_pointee(key.thumbprint().to_owned()));
         let control_metrics = linkseal_control::Metrics::register(registry)?;
         let clients = Arc::new(ClientFactory {
@@ -233,6 +246,7 @@ impl App {
         let control = Control::new(linkseal_control::Parts {
             clock: clock.clone(),
             store: Arc::clone(&store),
+            copy,
             sealer,
             registry: known.clone(),
             certificates: certificates.clone(),
@@ -242,11 +256,25 @@ impl App {
             handshake_failures: handshake_failures.clone(),
             clients: clients.make(&config)?,
             settings: wiring::control(&config),
-            node: config.edge.node.as_str().to_owned(),
+            owner,
+            node: node_lock.as_ref().map(|lock| NodeOfFleet {
+                name: config.edge.node.as_str().to_owned(),
+                former: lock.former,
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            }),
             max_concurrent_orders: wiring::orders(&config),
             tasks: tasks.clone(),
             metrics: control_metrics,
         });
+        if let (Some(Shared { store, is_away, .. }), Some(lock)) = (shared, node_lock.clone()) {
+            if is_away {
+                tasks.spawn_until_stop(Shared::join_later(store, control.clone(), lock));
+            } else {
+                control.join().await.context("this node")?;
+                lock.joined();
+                tasks.spawn_until_stop(async move { store.maintain().await });
+            }
+        }
         let admission = KnownNames::new(control.admission());
 
         let event_settings = wiring::events(&config)?;
@@ -347,6 +375,7 @@ impl App {
             upstream_tasks: all_tasks,
             tasks,
             bound,
+            _node_lock: node_lock,
             requests,
             lookups,
             draining,
@@ -372,7 +401,14 @@ impl App {
     ) -> anyhow::Result<()> {
         let requests = std::mem::replace(&mut self.requests, tokio::sync::mpsc::channel(1).1);
         if let Err(error) = self.control.operator().kills().load().await {
-            tracing::error!(%error, "cannot load the kill switches; killed links are served until they are loaded (retrying)");
+            match self.control.operator().kills().load_copied().await {
+                Ok(true) => {
+                    tracing::warn!(%error, "cannot load the kill switches; those of this node's copy are in force (retrying)");
+                }
+                Ok(false) | Err(_) => {
+                    tracing::error!(%error, "cannot load the kill switches; killed links are served until they are loaded (retrying)");
+                }
+            }
             self.tasks
                 .spawn_until_stop(self.control.operator().clone().load_kills());
         }

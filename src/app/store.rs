@@ -1,24 +1,66 @@
-//! Opening the embedded store at the start, and refusing to begin with an empty one where a store was lost.
+//! Opening the store at the start, and refusing to begin with an empty embedded one where a store was lost.
 //! `config check` and `doctor` find out here whether the start would refuse it.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use linkseal_base::clock::Clock;
+use linkseal_base::shutdown::Tasks;
 use linkseal_config::Config;
 use linkseal_domain::cert::sealed::Sealer;
 use linkseal_store::SharedStore;
+use linkseal_store::metrics::Metrics;
+use linkseal_store::postgres::PostgresStore;
 use linkseal_store::sqlite::{SqliteStore, sealed_secret};
 
-/// Opens the sealing key and the store. Blocks.
-pub(super) fn open_store(
+use super::fleet::{self, Shared};
+
+/// The store that a configuration names, with the key that seals its secrets.
+pub(super) struct Opened {
+    pub(super) sealer: Sealer,
+    pub(super) store: SharedStore,
+    /// With a store that the nodes of a fleet share.
+    pub(super) shared: Option<Shared>,
+}
+
+/// Opens the sealing key and the store.
+pub(super) async fn open_store(
+    config: &Config,
+    clock: Clock,
+    registry: &prometheus::Registry,
+    tasks: &Tasks,
+) -> anyhow::Result<Opened> {
+    let metrics = Metrics::register(registry);
+    if let Some(url) = config.store.postgres() {
+        // Never created here: every node of the fleet has the same.
+        let sealer = Sealer::from_file(&config.store.key_path().0, false)?;
+        let store = PostgresStore::connect(&fleet::postgres(config, url)?, Some(metrics))?;
+        let shared = fleet::open(store, &config.store.copy_dir, clock, tasks).await?;
+        return Ok(Opened {
+            sealer,
+            store: Arc::new(shared.store.clone()),
+            shared: Some(shared),
+        });
+    }
+    let (config, journal) = (config.store.clone(), config.events.dir.clone());
+    let opening = tasks.spawn_blocking(move || open_embedded(&config, &journal, clock, metrics));
+    let (sealer, store) = opening.await.context("the store")??;
+    Ok(Opened {
+        sealer,
+        store,
+        shared: None,
+    })
+}
+
+/// Blocks.
+fn open_embedded(
     config: &linkseal_config::store::Store,
     journal: &Path,
-    registry: &prometheus::Registry,
+    clock: Clock,
+    metrics: Metrics,
 ) -> anyhow::Result<(Sealer, SharedStore)> {
-    let path = config
-        .sqlite_path()
-        .context("store.url: only sqlite: can be used here")?;
+    let path = config.sqlite_path().context("store.url: no file")?;
     if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty() && !d.exists()) {
         // Only the last component: a path mistyped further up must not be created.
         std::fs::create_dir(dir).with_context(|| {
@@ -34,8 +76,7 @@ pub(super) fn open_store(
     let (key_file, create) = config.key_path();
     not_lost(path, (&key_file, create), journal)?;
     let sealer = Sealer::from_file(&key_file, create && !path.exists())?;
-    let metrics = linkseal_store::metrics::Metrics::register(registry);
-    let store = SqliteStore::open_to_serve(path, Some(metrics))?;
+    let store = SqliteStore::open_to_serve(path, clock, Some(metrics))?;
     Ok((sealer, Arc::new(store)))
 }
 
@@ -103,7 +144,7 @@ mod tests {
         assert_eq!(found(), Ok(None), "before the first start");
         fs::write(&path, "").unwrap();
         assert_eq!(found(), Ok(None), "an empty file");
-        drop(SqliteStore::open(&path, None).unwrap());
+        drop(SqliteStore::open(&path, Clock::system(), None).unwrap());
         assert_eq!(found(), Ok(None), "a store without secrets");
 
         let whole = fs::read(&path).unwrap();

@@ -1,4 +1,4 @@
-//! Answers while the start waits for the store's disk: health checks get their status, so that no supervisor
+//! Answers while the start waits for the store: health checks get their status, so that no supervisor
 //! restarts the process or declares the host dead; everything else gets a 503 or a TLS alert. No connection hangs.
 
 use std::net::SocketAddr;
@@ -27,11 +27,14 @@ const HEAD: usize = 8 * 1024;
 const REST: Duration = Duration::from_millis(100);
 /// The first byte that a TLS client sends.
 const TLS_HANDSHAKE: u8 = 0x16;
-/// The reason given to clients.
-const DETAIL: &str = "the store's disk does not respond";
-
-/// Waits for the store, and answers on these sockets if that takes longer than [`GRACE`].
-pub(super) async fn answered<T>(opening: impl Future<Output = T>, bound: &[Bound], other: &[&TcpListener]) -> T {
+/// Waits for the store, and answers on these sockets if that takes longer than [`GRACE`]. `why`: the reason given to
+/// clients.
+pub(super) async fn answered<T>(
+    opening: impl Future<Output = T>,
+    why: &'static str,
+    bound: &[Bound],
+    other: &[&TcpListener],
+) -> T {
     tokio::pin!(opening);
     if let Ok(opened) = timeout(GRACE, &mut opening).await {
         return opened;
@@ -42,24 +45,26 @@ pub(super) async fn answered<T>(opening: impl Future<Output = T>, bound: &[Bound
             tracing::info!(listener, %address, "listening");
         }
     }
-    tracing::error!("the store's disk does not respond; answering health checks only until it does (check the disk)");
-    let edge = bound.iter().map(|b| accept(b.socket(), b.kind() == Listener::Https));
-    let answering = join_all(edge.chain(other.iter().map(|socket| accept(socket, false))));
+    tracing::error!("{why}; answering health checks only until it does");
+    let edge = bound
+        .iter()
+        .map(|b| accept(b.socket(), why, b.kind() == Listener::Https));
+    let answering = join_all(edge.chain(other.iter().map(|socket| accept(socket, why, false))));
     let opened = tokio::select! {
         opened = &mut opening => opened,
         // Ends only if there is no socket.
         _ = answering => opening.await,
     };
-    tracing::warn!("the store's disk responds again");
+    tracing::warn!("the start goes on");
     opened
 }
 
-async fn accept(socket: &TcpListener, tls: bool) {
+async fn accept(socket: &TcpListener, why: &str, tls: bool) {
     let mut open = FuturesUnordered::new();
     loop {
         tokio::select! {
             accepted = socket.accept(), if open.len() < OPEN => match accepted {
-                Ok(accepted) => open.push(timeout(TIME, answer(accepted, tls))),
+                Ok(accepted) => open.push(timeout(TIME, answer(accepted, why, tls))),
                 Err(_) => sleep(REST).await,
             },
             Some(_) = open.next() => {}
@@ -67,7 +72,7 @@ async fn accept(socket: &TcpListener, tls: bool) {
     }
 }
 
-async fn answer((mut io, _): (TcpStream, SocketAddr), tls: bool) {
+async fn answer((mut io, _): (TcpStream, SocketAddr), why: &str, tls: bool) {
     if tls {
         return alert::send_and_close(io, &alert::INTERNAL_ERROR).await;
     }
@@ -80,11 +85,11 @@ async fn answer((mut io, _): (TcpStream, SocketAddr), tls: bool) {
         }
     }
     // The client may be gone; that is no error here.
-    drop(io.write_all(response(&head).as_bytes()).await);
+    drop(io.write_all(response(&head, why).as_bytes()).await);
     drop(io.shutdown().await);
 }
 
-fn response(head: &[u8]) -> String {
+fn response(head: &[u8], why: &str) -> String {
     let line = String::from_utf8_lossy(head.split(|b| *b == b'\r').next().unwrap_or_default()).into_owned();
     let target = line.split(' ').nth(1).unwrap_or_default();
     let path = target.split('?').next().unwrap_or_default();
@@ -95,7 +100,7 @@ fn response(head: &[u8]) -> String {
             "application/json",
             json!({
                 "ready": false,
-                "missing": [{"what": "store", "detail": DETAIL}],
+                "missing": [{"what": "store", "detail": why}],
                 "mass_failure_guard": false,
                 "suspects_itself": false,
             }),
@@ -108,7 +113,7 @@ fn response(head: &[u8]) -> String {
                 "title": "Service Unavailable",
                 "status": 503,
                 "code": "store_unavailable",
-                "detail": format!("{DETAIL}; try again later"),
+                "detail": format!("{why}; try again later"),
             }),
         ),
     };
@@ -131,7 +136,12 @@ mod tests {
 
     #[test]
     fn health_checks_are_answered_and_the_rest_gets_503() {
-        let of = |request: &str| response(format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+        let of = |request: &str| {
+            response(
+                format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes(),
+                "the store does not respond",
+            )
+        };
         assert!(of("GET /healthz").starts_with("HTTP/1.1 200 OK\r\n"));
         assert!(of("GET /healthz?x=1").ends_with(r#"{"alive":true}"#));
         assert!(of("HEAD /healthz").ends_with("\r\n\r\n"));

@@ -157,7 +157,7 @@ fn log_panics() {
 }
 
 /// Libraries that log at info what an operator does not need: limited to warn unless configured.
-const QUIET: [&str; 4] = ["hyper", "rustls", "hickory", "tower"];
+const QUIET: [&str; 5] = ["hyper", "rustls", "hickory", "tower", "tokio_postgres"];
 /// Warns of clients' faults without naming the client: limited to error unless configured. We log the end of such
 /// a connection at debug.
 const OF_CLIENTS: &str = "h2";

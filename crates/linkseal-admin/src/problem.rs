@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use linkseal_base::clock::Timestamp;
+use linkseal_base::random;
 use linkseal_control::log_limit::LogLimit;
 use linkseal_control::{OperatorError, OwnerRecord};
 use linkseal_domain::{DomainName, Language, NameError};
@@ -19,6 +20,9 @@ use crate::i18n;
 
 /// Retry-After when too much is running, in seconds.
 const BUSY_RETRY: u32 = 5;
+/// Retry-After while the store is unavailable, in seconds; at random between the two, so that clients do not come back
+/// together.
+const STORE_RETRY: std::ops::Range<u32> = 5..15;
 /// Retry-After when DNS servers fail, in seconds.
 const DNS_RETRY: u32 = 60;
 
@@ -44,6 +48,8 @@ pub(crate) enum Code {
     CaUnavailable,
     /// The store cannot be read or written at the moment.
     StoreUnavailable,
+    /// The store was lost while it took the change, which may be stored or not: read it again.
+    OutcomeUnknown,
     /// The DNS servers of a name gave no usable answer.
     DnsUnavailable,
 }
@@ -154,7 +160,14 @@ impl Problem {
     }
 
     pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::StoreUnavailable, detail)
+        Self::store(Code::StoreUnavailable, detail)
+    }
+
+    fn store(code: Code, detail: impl Into<String>) -> Self {
+        let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail);
+        let [random] = random::bytes::<1>();
+        problem.retry_after = Some(STORE_RETRY.start + u32::from(random) % (STORE_RETRY.end - STORE_RETRY.start));
+        problem
     }
 
     /// Both limits of linkseal (one a minute) and of the CA apply.
@@ -225,6 +238,10 @@ impl From<StoreError> for Problem {
                 Code::Conflict,
                 format!("{error}; nothing was changed, try again"),
             ),
+            StoreError::OutcomeUnknown => Self {
+                store_failure: Some(error.kind()),
+                ..Self::store(Code::OutcomeUnknown, error.to_string())
+            },
             error => Self {
                 store_failure: Some(error.kind()),
                 ..Self::unavailable(error.to_string())

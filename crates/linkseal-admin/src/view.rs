@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use linkseal_base::clock::Timestamp;
-use linkseal_control::{Control, MessageContext};
+use linkseal_control::{Control, Everywhere, MessageContext};
 use linkseal_dns::{DnsReport, ProviderHelp, RecordReport};
 use linkseal_domain::dns::DnsSummary;
 use linkseal_domain::handshakes::{Failures, HandshakeFailures};
@@ -24,6 +24,7 @@ use crate::scope::Scope;
 pub(crate) struct Viewer {
     messages: MessageContext,
     failures: HandshakeFailures,
+    everywhere: Option<Everywhere>,
     now: Timestamp,
 }
 
@@ -32,6 +33,7 @@ impl Viewer {
         Self {
             messages: control.messages(),
             failures: control.handshake_failures().clone(),
+            everywhere: control.everywhere().cloned(),
             now: control.clock().now(),
         }
     }
@@ -44,7 +46,8 @@ impl Viewer {
             former_tenants: &record.former_tenants,
             sending_domain: record.sending_domain.as_ref(),
             created: record.created,
-            https_ready: record.https_ready(self.now),
+            https_ready: record.https_ready(self.now)
+                && self.everywhere.as_ref().is_none_or(|all| all.serves(&record.name)),
             paused: record.paused.is_some(),
             retired: record.retired,
             origin: record.origin,

@@ -1,6 +1,7 @@
 //! `linkseal doctor`: checks whether an edge with this configuration can work on this machine. The checks run
 //! concurrently, each for a bounded time; nothing is changed, ordered or delivered.
 
+mod database;
 mod names;
 mod peers;
 mod ports;
@@ -114,6 +115,9 @@ pub(crate) async fn examine(config: &Config, around: &Surroundings) -> Vec<Findi
         Box::pin(ports::check(config, around)),
         Box::pin(names::check(config, around)),
     ];
+    if let Some(url) = config.store.postgres() {
+        checks.push(Box::pin(database::check(config, url, around)));
+    }
     for ca in config.authorities() {
         checks.push(Box::pin(peers::authority(config, ca, around)));
     }

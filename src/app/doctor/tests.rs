@@ -201,3 +201,48 @@ fn a_key_that_does_not_fit_the_store_is_reported() {
         missing.message
     );
 }
+
+#[tokio::test]
+async fn the_database_of_a_fleet_is_examined() {
+    let lab = Lab::start().await;
+    let database = linkseal_peers::postgres::Server::shared().await.database().await;
+    let key = lab.dir.path().join("seal.key");
+    linkseal_domain::cert::sealed::write_private(&key, "08".repeat(32).as_bytes()).unwrap();
+    let mut config = lab.config("ca_file = \"ca.pem\"");
+    config.store.key_file = Some(key);
+    config.store.url = database.url().parse().unwrap();
+    // `config check` has findings whose names begin alike.
+    let of_store = |found: &[Finding]| found.iter().find(|f| f.check == STORE).unwrap().clone();
+    let found = examine(&config, &lab.around()).await;
+    assert_eq!(of_store(&found).outcome, Outcome::Ok, "{found:?}");
+    assert!(
+        outcome(&found, KEY_FILE).1.contains("the first start makes its schema"),
+        "{found:?}"
+    );
+
+    let settings = crate::app::fleet::postgres(&config, config.store.postgres().unwrap()).unwrap();
+    let store = linkseal_store::postgres::PostgresStore::open(&settings, None)
+        .await
+        .unwrap();
+    let other = lab.dir.path().join("other.key");
+    linkseal_domain::cert::sealed::write_private(&other, "09".repeat(32).as_bytes()).unwrap();
+    let sealer = Sealer::from_file(&other, false).unwrap();
+    let sealed = sealer.seal("acme_account_key", b"secret");
+    linkseal_store::SecretStore::secret_or_insert(&store, "acme_account_key", &sealed)
+        .await
+        .unwrap();
+    let found = examine(&config, &lab.around()).await;
+    let (outcome_of_key, message) = outcome(&found, KEY_FILE);
+    assert_eq!(outcome_of_key, Outcome::Failed, "{message}");
+    config.store.key_file = Some(other);
+    let found = examine(&config, &lab.around()).await;
+    assert_eq!(outcome(&found, KEY_FILE).1, "opens the database's secrets");
+
+    config.store.url = format!("postgres://linkseal@127.0.0.1:{}/db", free().await)
+        .parse()
+        .unwrap();
+    let found = examine(&config, &lab.around()).await;
+    let store = of_store(&found);
+    assert_eq!(store.outcome, Outcome::Failed);
+    assert!(store.message.contains("cannot be reached"), "{}", store.message);
+}

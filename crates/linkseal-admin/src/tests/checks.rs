@@ -78,7 +78,7 @@ async fn reissue_within_the_limits_of_the_ca() {
     let path = "/v1/domains/right.customer.example/reissue";
     let until = edge.clock.now() + Duration::from_secs(1_000);
     edge.store
-        .hold_back("https://127.0.0.1:9/directory", until)
+        .hold_back("https://127.0.0.1:9/directory", until, None)
         .await
         .unwrap();
     let limited = edge.post(path, Value::Null).await;

@@ -136,9 +136,9 @@ impl Harness {
         let (clock, tasks) = (Clock::system(), Tasks::new());
         let metrics = MetricsHub::new().unwrap();
         let prometheus = metrics.registry();
-        let store: SharedStore = Arc::new(SqliteStore::open(dir.path().join("store.db"), None).unwrap());
+        let store: SharedStore = Arc::new(SqliteStore::open(dir.path().join("store.db"), clock.clone(), None).unwrap());
         let sealer = Arc::new(Sealer::from_file(&dir.path().join("key"), true).unwrap());
-        let pages_key = PagesKey::load_or_create(&store, &sealer).await.unwrap();
+        let pages_key = PagesKey::load_or_create(&store, None, &sealer).await.unwrap();
         // Port 9 (discard) on loopback: nothing listens.
         let issuer = testing::issuer("https://127.0.0.1:9/directory", &store, &sealer, &clock, prometheus).await;
         let target = Target {
@@ -172,6 +172,7 @@ impl Harness {
         let control = Control::new(linkseal_control::Parts {
             clock: clock.clone(),
             store: Arc::clone(&store),
+            copy: None,
             sealer,
             registry: registry.clone(),
             certificates: certificates.clone(),
@@ -196,7 +197,8 @@ impl Harness {
                 max_domains_per_tenant: Some(100),
                 rejected_capacity: 10,
             },
-            node: "edge-1".to_owned(),
+            owner: linkseal_store::Owner::unique(),
+            node: None,
             max_concurrent_orders: 4,
             tasks: tasks.clone(),
             metrics: linkseal_control::Metrics::register(prometheus).unwrap(),

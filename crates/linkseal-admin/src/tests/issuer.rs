@@ -32,13 +32,13 @@ async fn the_issuer_shows_accounts_limits_and_queue() {
         json!({"queued": 0, "done_by": null, "orders_per_day": 48.0, "renewals": nothing})
     );
     let until = edge.clock.now() + Duration::from_secs(600);
-    edge.store.hold_back(directory, until).await.unwrap();
+    edge.store.hold_back(directory, until, None).await.unwrap();
     let account = linkseal_store::CaAccount {
         directory: directory.to_owned(),
         kid: "https://127.0.0.1:9/account/7".to_owned(),
         created: until,
     };
-    edge.store.put_ca_account(&account).await.unwrap();
+    edge.store.put_ca_account(&account, None).await.unwrap();
     // No orders run in this harness, so the verified domain stays queued.
     edge.add("right.customer.example").await;
     edge.post("/v1/domains/right.customer.example/verify", Value::Null)
@@ -66,7 +66,10 @@ async fn the_issuer_shows_accounts_limits_and_queue() {
         since: edge.clock.now(),
         why: "no answer within 30 s".to_owned(),
     };
-    edge.store.put_ca_trouble(&trouble).await.unwrap();
+    edge.store
+        .change_ca_trouble(directory, None, Some(&trouble))
+        .await
+        .unwrap();
     let account = &edge.get("/v1/issuer").await.json()["accounts"][0];
     assert_eq!((&account["state"], &account["failures"]), (&json!("out"), &json!(3)));
     assert_eq!(account["until"], json!(trouble.out_until));

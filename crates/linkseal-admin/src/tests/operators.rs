@@ -257,8 +257,8 @@ async fn a_former_edge_name_is_an_ordinary_domain() {
 async fn waits_are_ended_by_hand_and_audited() {
     let edge = edge().await;
     let later = edge.clock.now() + DAY;
-    edge.store.hold_back(DIRECTORY, later).await.unwrap();
-    let held = async || edge.store.held_back(DIRECTORY, edge.clock.now()).await.unwrap();
+    edge.store.hold_back(DIRECTORY, later, None).await.unwrap();
+    let held = async || edge.store.held_back(DIRECTORY).await.unwrap();
     let end = async |token: &str, query: &str| {
         let path = format!("/v1/issuer/holds{query}");
         edge.call("DELETE", &path).token(token).send().await
@@ -277,7 +277,8 @@ async fn waits_are_ended_by_hand_and_audited() {
     end(ADMIN, "?domian=x").await.is_problem(400, "invalid_request");
     assert!(held().await.is_some(), "nothing of that has ended anything");
     for ca in [DIRECTORY, "127.0.0.1"] {
-        edge.store.hold_back(DIRECTORY, later).await.unwrap();
+        let before = held().await;
+        edge.store.hold_back(DIRECTORY, later, before).await.unwrap();
         assert_eq!(end(ADMIN, &format!("?ca={ca}")).await.status, 204, "{ca}");
         assert_eq!(held().await, None, "{ca}");
         let line = audit(&edge).await.remove(0);
@@ -288,7 +289,7 @@ async fn waits_are_ended_by_hand_and_audited() {
         assert_eq!(line["before"]["held_back"], json!(later));
     }
     // The wait of one domain only.
-    edge.store.hold_back(DIRECTORY, later).await.unwrap();
+    edge.store.hold_back(DIRECTORY, later, None).await.unwrap();
     let wait = async || {
         change(&edge, |record| {
             record.ssl.reason = Reason::RetryScheduled;
@@ -320,11 +321,11 @@ async fn waits_are_ended_on_the_pages() {
     let mut browser = Browser::new(&edge);
     browser.sign_in(ADMIN).await;
     let later = edge.clock.now() + DAY;
-    edge.store.hold_back(DIRECTORY, later).await.unwrap();
+    edge.store.hold_back(DIRECTORY, later, None).await.unwrap();
     let page = browser.get("/issuer").await;
     assert!(page.text().contains("/issuer/release"), "{page:?}");
     let form = csrf(&page);
-    let held = async || edge.store.held_back(DIRECTORY, edge.clock.now()).await.unwrap();
+    let held = async || edge.store.held_back(DIRECTORY).await.unwrap();
     let forged = browser
         .post("/issuer/release", &[("csrf", "x"), ("ca", DIRECTORY)])
         .await;
@@ -380,8 +381,10 @@ async fn an_unreadable_row_is_purged_by_its_stored_key() {
     let names: Vec<_> = unreadable.iter().map(|u| u["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["B.Example", "bad name/é", "c.example"]);
     // It delays no other due domain.
-    let all = edge.store.due(edge.clock.now() + DAY * 30, 10).await.unwrap();
-    assert!(!all.contains(&name("b.example")), "{all:?}");
+    edge.clock.advance(DAY * 30);
+    let owner = linkseal_store::Owner::unique();
+    let all = edge.store.claim_due(owner, Duration::from_secs(1), 10).await.unwrap();
+    assert!(all.iter().all(|claim| claim.name != name("b.example")), "{all:?}");
     let delete = async |path: &str| {
         edge.call("DELETE", &format!("/v1/domains/{path}"))
             .token(ADMIN)

@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use linkseal_base::random;
 use linkseal_domain::cert::sealed::{SealError, Sealer};
+use linkseal_store::copy::{LocalCopy, shared_secret};
 use linkseal_store::{SharedStore, StoreError};
 use zeroize::Zeroizing;
 
@@ -31,19 +32,18 @@ pub enum PagesKeyError {
 }
 
 impl PagesKey {
-    /// Reads the key from the store, or creates it. Of several nodes that start at once, one wins.
+    /// Reads the key from the store, or creates it. Of several nodes that start at once, one wins. `copy`: the
+    /// node's, which has the key while the store is away; `None` with a store that no other node uses.
     ///
     /// # Errors
     /// When the store fails, or the key cannot be unsealed.
-    pub async fn load_or_create(store: &SharedStore, sealer: &Sealer) -> Result<Self, PagesKeyError> {
-        let sealed = match store.secret(SECRET).await? {
-            Some(sealed) => sealed,
-            None => {
-                let new = Zeroizing::new(random::bytes::<KEY_LEN>());
-                let sealed = sealer.seal(SECRET, new.as_slice());
-                store.secret_or_insert(SECRET, &sealed).await?
-            }
-        };
+    pub async fn load_or_create(
+        store: &SharedStore,
+        copy: Option<&LocalCopy>,
+        sealer: &Sealer,
+    ) -> Result<Self, PagesKeyError> {
+        let make = || sealer.seal(SECRET, Zeroizing::new(random::bytes::<KEY_LEN>()).as_slice());
+        let sealed = shared_secret(store, copy, SECRET, make).await?;
         let secret = sealer.open(SECRET, &sealed)?;
         Ok(Self(Salt::new(HKDF_SHA256, &[]).extract(&secret)))
     }
