@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 
 use linkseal_domain::ssl::State;
+use linkseal_peers::ports::free_port;
 use tokio::net::TcpStream;
 
 use crate::support::client::get_once;
-use crate::support::ports::free_port;
 use crate::support::until;
 use crate::support::world::Plan;
 

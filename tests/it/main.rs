@@ -27,6 +27,8 @@ mod domain_events;
 mod edge_kill_under_load;
 mod fairness;
 mod first_handshake;
+mod fleet;
+mod fleet_away;
 mod fleet_renewal;
 mod health_port;
 mod issuance;

@@ -9,7 +9,7 @@ use linkseal_dns::testing::Failure;
 use linkseal_domain::DomainRecord;
 use linkseal_domain::record::Origin;
 use linkseal_domain::ssl::{Reason, SslEvent, State};
-use linkseal_store::{Change, Changed, Transition};
+use linkseal_store::{Changed, Feed, Transition};
 use rustls::AlertDescription;
 
 use crate::support::client::alert;
@@ -299,12 +299,14 @@ async fn an_interrupted_order_is_postponed_while_ordering_is_off() {
     let record = world.edge.until_reason(name, Reason::RetryScheduled).await;
     assert!(record.next_due().is_some_and(|at| at > world.clock.now() + 60 * MINUTE));
     // The scheduler runs again for another domain and leaves this one alone.
-    let head = store.change_head().await.expect("the store");
+    let head = store.feed_end().await.expect("the store");
     world.edge.register("links.other.test").await;
     world.clock.advance(MINUTE);
     world.edge.verify("links.other.test").await;
-    let changes = store.changes_since(head, 100).await.expect("the store");
-    let concerns = |c: &&Change| matches!(&c.what, Changed::Domain { name: n, .. } if n.as_str() == name);
+    let Feed::Changes { changes, .. } = store.changes_after(&head, 100).await.expect("the store") else {
+        panic!("the feed goes on from its end")
+    };
+    let concerns = |c: &&Changed| matches!(c, Changed::Domain { name: n, .. } if n.as_str() == name);
     assert_eq!(changes.iter().filter(concerns).count(), 0);
 }
 

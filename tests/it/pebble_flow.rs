@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use linkseal_base::clock::Clock;
 use linkseal_domain::ssl::{Reason, State};
+use linkseal_peers::ports::free_port;
 use rustls::ClientConfig;
 use serde_json::json;
 use tempfile::TempDir;
@@ -14,7 +15,6 @@ use crate::support::edge::{EDGE_NAME, Edge, Settings, write_secret};
 use crate::support::gate::Gate;
 use crate::support::origin::Origin;
 use crate::support::pebble::{Options, Pebble};
-use crate::support::ports::free_port;
 use crate::support::process::Process;
 use crate::support::world::Links;
 use crate::support::{exclusive, until};

@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use std::process::Child;
 use std::sync::Arc;
 
+use linkseal_peers::ports::free_port;
 use serde_json::{Value, json};
 
 use super::utf8;
 use crate::support::client::{self, Web};
-use crate::support::ports::free_port;
 use crate::support::process::spawn;
 use crate::support::until;
 

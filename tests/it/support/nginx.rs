@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use linkseal_peers::ports::free_port;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use super::ports::free_port;
 use super::until;
 
 /// A running nginx, which logs how it parsed every request. Stopped on drop.

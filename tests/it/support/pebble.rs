@@ -6,10 +6,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use linkseal_peers::ports::free_port;
 use tempfile::TempDir;
 
 use super::client::Web;
-use super::ports::free_port;
 use super::until;
 
 /// Pebble's database is a map in memory: a query that takes this long means that it is deadlocked.

@@ -323,6 +323,11 @@ impl Links {
         }
     }
 
+    /// The message that they belong to, which events name.
+    pub(crate) fn message_id(&self) -> Uuid {
+        self.message.id
+    }
+
     pub(crate) fn open(&self) -> String {
         format!("/o/{}.gif", self.minter.open(&self.message))
     }
@@ -334,7 +339,7 @@ impl Links {
 }
 
 /// Shows the log of a failing test at the level that `RUST_LOG` selects.
-fn log() {
+pub(crate) fn log() {
     let filter = tracing_subscriber::EnvFilter::from_default_env();
     // The first test of the process installs the subscriber for all.
     drop(
