@@ -20,6 +20,7 @@ use linkseal_base::shutdown::Tasks;
 use linkseal_config::Config;
 use linkseal_config::store::{PostgresAddress, PostgresTls, PostgresUrl};
 use linkseal_control::Control;
+use linkseal_control::log_limit::{LogLimit, STORE_INTERVAL};
 use linkseal_net::tls_client::{self, Trust};
 use linkseal_store::copy::LocalCopy;
 use linkseal_store::postgres::{Host, PostgresStore, Settings};
@@ -33,8 +34,6 @@ const COPY: &str = "copy.db";
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two attempts to reach it.
 const RETRY: Duration = Duration::from_secs(1);
-/// One log line in this time says that it cannot be reached.
-const LOG_EVERY: Duration = Duration::from_secs(60);
 /// In the node's directory: locked by its process; holds the id of the one that joined last.
 const PROCESS: &str = "process";
 
@@ -128,7 +127,7 @@ pub(super) async fn open(store: PostgresStore, dir: &Path, clock: Clock, tasks: 
         Some(copy) => copy.position().await.is_ok_and(|position| position.is_some()),
         None => false,
     };
-    let mut logged: Option<Instant> = None;
+    let (begun, log_limit) = (Instant::now(), LogLimit::every(STORE_INTERVAL));
     loop {
         let error = match timeout(PATIENCE, store.migrate()).await {
             Ok(Ok(())) => break,
@@ -147,12 +146,11 @@ pub(super) async fn open(store: PostgresStore, dir: &Path, clock: Clock, tasks: 
                 is_away: true,
             });
         }
-        if logged.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
+        if log_limit.due("wait", "away", begun.elapsed()).is_some() {
             tracing::error!(
                 error,
                 "PostgreSQL is away, and this node has no copy to start from; waiting for it"
             );
-            logged = Some(Instant::now());
         }
         tokio::time::sleep(RETRY).await;
     }
@@ -166,16 +164,15 @@ pub(super) async fn open(store: PostgresStore, dir: &Path, clock: Clock, tasks: 
 impl Shared {
     /// Joins the fleet once the database can be reached again, and then does this node's share of the upkeep.
     pub(super) async fn join_later(store: PostgresStore, control: Control, lock: Arc<NodeLock>) {
-        let mut logged: Option<Instant> = None;
+        let (begun, log_limit) = (Instant::now(), LogLimit::every(STORE_INTERVAL));
         loop {
             let joined = match store.migrate().await {
                 Ok(()) => control.join().await,
                 Err(error) => Err(error),
             };
             let Err(error) = joined else { break };
-            if logged.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
+            if log_limit.due("join", "away", begun.elapsed()).is_some() {
                 tracing::error!(%error, "this node has started from its copy and not joined the fleet yet; will retry");
-                logged = Some(Instant::now());
             }
             tokio::time::sleep(random::jitter(RETRY, 0.3)).await;
         }

@@ -24,7 +24,7 @@ use crate::scope::Scope;
 pub(crate) struct Viewer {
     messages: MessageContext,
     failures: HandshakeFailures,
-    everywhere: Option<Everywhere>,
+    everywhere: Everywhere,
     now: Timestamp,
 }
 
@@ -33,7 +33,7 @@ impl Viewer {
         Self {
             messages: control.messages(),
             failures: control.handshake_failures().clone(),
-            everywhere: control.everywhere().cloned(),
+            everywhere: control.everywhere().clone(),
             now: control.clock().now(),
         }
     }
@@ -46,8 +46,7 @@ impl Viewer {
             former_tenants: &record.former_tenants,
             sending_domain: record.sending_domain.as_ref(),
             created: record.created,
-            https_ready: record.https_ready(self.now)
-                && self.everywhere.as_ref().is_none_or(|all| all.serves(&record.name)),
+            https_ready: record.https_ready(self.now) && self.everywhere.serves(&record.name),
             paused: record.paused.is_some(),
             retired: record.retired,
             origin: record.origin,

@@ -23,8 +23,8 @@
 //!
 //! The life of a certificate: `operator::register` stores the record and wakes `schedule::scheduler`,
 //! which takes the name up under a lease (`core::leases`) that lasts to the end of its order; `schedule::prepare` runs
-//! its steps and puts it into `fairness::queue`; `order::run` takes it from there, orders at the CA that `order::choose` picked, stores
-//! the certificate through `core::change` and serves it.
+//! its steps and puts it into `fairness::queue`; `order::run` takes it from there, orders at the CA that
+//! `order::choose` picked, stores the certificate through `core::change` and serves it.
 
 mod admission;
 mod checks;
@@ -41,7 +41,6 @@ mod tests;
 mod watch;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use linkseal_base::clock::Clock;
 use linkseal_base::shutdown::Tasks;
@@ -59,13 +58,13 @@ use tokio::sync::mpsc;
 pub use self::admission::{Admission, AskSettings, Asker, KnownNames, RejectedName};
 pub use self::checks::mass_failure::MassFailure;
 pub use self::checks::preflight::{PreflightSettings, Preflighter};
-pub use self::core::MessageContext;
 pub use self::core::audit::{Actor, GUEST, audit_entry};
 pub use self::core::ca::{CaPool, ConfiguredCa};
 pub use self::core::log_limit;
 pub use self::core::metrics::Metrics;
 pub use self::core::priority::Priority;
 pub use self::core::settings::{CnameSettings, Issue, Limit, Limits, Ownership, ProbeSettings, Settings};
+pub use self::core::{Everywhere, MessageContext};
 pub use self::fairness::queue;
 pub use self::operator::{
     Holds, Import, KillSwitchStore, MOVED, NewDomain, NewFreeze, NewKill, NewRedirect, Operator, OperatorError,
@@ -79,7 +78,7 @@ use self::admission::{CnameNames, Rejected};
 use self::checks::Checks;
 use self::core::{Core, CoreParts, Lag, Observers};
 use self::fairness::Fairness;
-pub use self::follow::{Everywhere, NodeOfFleet};
+pub use self::follow::NodeOfFleet;
 use self::follow::{Follower, Membership};
 use self::operator::own_names::OwnNames;
 use self::operator::redirects::PurgedRedirects;
@@ -167,13 +166,12 @@ impl Control {
         let redirects = Redirects::new(store(), copy(), parts.clock.clone(), parts.redirects.clone());
         let kills = KillSwitchStore::new(store(), copy(), parts.clock.clone(), parts.kills);
         let membership = parts.node.map(Membership::new);
-        let lag = Lag::new(membership.is_some());
         let clients = parts.clients;
         let core = Core::new(CoreParts {
             clock: parts.clock,
             store: parts.store,
             copy: parts.copy,
-            lag: lag.clone(),
+            lag: Lag::new(membership.is_some()),
             sealer: parts.sealer,
             registry: parts.registry,
             certificates: parts.certificates,
@@ -181,7 +179,7 @@ impl Control {
             tasks: parts.tasks,
             metrics: parts.metrics,
             owner: parts.owner,
-            everywhere: membership.as_ref().map(|_| Everywhere::default()),
+            everywhere: Everywhere::new(membership.is_some()),
             settings: parts.settings,
             cas: clients.authorities,
             checker: clients.checker,
@@ -201,13 +199,7 @@ impl Control {
         let operator = Operator::new(schedule.clone(), orders.clone(), own_names.clone(), redirects, kills);
         let target_caa = TargetCaaWatch::new(core.clone(), orders.clone());
         let tickets = TicketKeeper::new(core.clone(), parts.tickets);
-        let report = Report::new(
-            admission.clone(),
-            schedule.clone(),
-            orders.clone(),
-            target_caa.clone(),
-            lag,
-        );
+        let report = Report::new(admission.clone(), schedule.clone(), orders.clone(), target_caa.clone());
         Self {
             core,
             admission,
@@ -266,8 +258,8 @@ impl Control {
         }
     }
 
-    /// Releases this process's leases once its tasks have ended, so that another one can take its work up at once.
-    /// Returns how many there were.
+    /// Releases this process's leases once its tasks have ended, so that another one can take its work up at once, and
+    /// leaves the fleet. Returns how many leases there were.
     pub async fn release_leases(&self) -> Result<u64, StoreError> {
         let released = self.core.store.release_leases(self.core.owner).await?;
         if let Some(node) = &self.membership {
@@ -276,15 +268,9 @@ impl Control {
         Ok(released)
     }
 
-    /// Which certificates every node serves; `None` with a store that no other node uses.
-    pub fn everywhere(&self) -> Option<&Everywhere> {
-        self.core.everywhere.as_ref()
-    }
-
-    /// For how long other nodes may have changed something that this node does not know yet. Zero with a store that
-    /// no other node uses.
-    pub fn changes_lag(&self) -> Duration {
-        self.core.lag.at(self.core.clock.uptime())
+    /// Which certificates every node serves.
+    pub fn everywhere(&self) -> &Everywhere {
+        &self.core.everywhere
     }
 
     /// Replaces settings and clients after a reload.

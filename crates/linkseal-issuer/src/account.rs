@@ -12,9 +12,6 @@ use linkseal_store::{SharedStore, StoreError};
 
 use super::{acme, jws};
 
-/// The name of the secret in the store, and the context that it is sealed for.
-const SECRET: &str = "acme_account_key";
-
 /// The account key. Any node that has it can answer any challenge: the answer is the token, a dot, and the
 /// thumbprint (RFC 8555 §8.3).
 pub struct AccountKey {
@@ -37,6 +34,9 @@ pub enum AccountKeyError {
 }
 
 impl AccountKey {
+    /// The name of the secret in the store, and the context that it is sealed for.
+    pub const SECRET: &str = "acme_account_key";
+
     /// Loads the key from the store, or creates it; if several nodes start at once, one wins. `copy`: the node's,
     /// which has the key while the store is away; `None` with a store that no other node uses.
     pub async fn load_or_create(
@@ -44,9 +44,9 @@ impl AccountKey {
         copy: Option<&LocalCopy>,
         sealer: &Sealer,
     ) -> Result<Arc<Self>, AccountKeyError> {
-        let make = || sealer.seal(SECRET, &acme::generate_account_key());
-        let sealed = shared_secret(store, copy, SECRET, make).await?;
-        Ok(Arc::new(Self::from_pkcs8(&sealer.open(SECRET, &sealed)?)?))
+        let make = || sealer.seal(Self::SECRET, &acme::generate_account_key());
+        let sealed = shared_secret(store, copy, Self::SECRET, make).await?;
+        Ok(Arc::new(Self::from_pkcs8(&sealer.open(Self::SECRET, &sealed)?)?))
     }
 
     pub(super) fn from_pkcs8(pkcs8: &[u8]) -> Result<Self, AccountKeyError> {

@@ -17,7 +17,7 @@ use linkseal_base::clock::Clock;
 use linkseal_domain::{DomainName, DomainRecord};
 use linkseal_link::Slug;
 
-use crate::sqlite::{SqliteStore, copied};
+use crate::sqlite::{SqliteStore, copied, with_suffix};
 use crate::{
     DomainStore as _, FeedPosition, LinkStore as _, Pages, SecretStore as _, SharedStore, StoreError,
     StoredCertificate, StoredKill, StoredRedirect, TicketKeyRow,
@@ -45,9 +45,7 @@ impl LocalCopy {
             Err(error) => {
                 tracing::error!(path = %path.display(), %error, "the node's copy of the store cannot be used; beginning a new one");
                 for suffix in ["", "-wal", "-shm"] {
-                    let mut name = path.as_os_str().to_owned();
-                    name.push(suffix);
-                    match std::fs::remove_file(&name) {
+                    match std::fs::remove_file(with_suffix(path, suffix)) {
                         Err(error) if error.kind() != io::ErrorKind::NotFound => {
                             return Err(StoreError::Unavailable(format!(
                                 "{} cannot be removed ({error})",

@@ -28,7 +28,7 @@ pub trait LeaseStore: Send + Sync + 'static {
     async fn release_leases(&self, owner: Owner) -> Result<u64, StoreError>;
 
     /// Takes the leases of domains that are due ([`linkseal_domain::DomainRecord::next_due`]), most overdue
-    /// first, and of no other: while a lease lasts, its domain is due for nobody else. Once it has expired,
+    /// first, and of no other: while a lease lasts, its domain is due for no other owner. Once it has expired,
     /// the domain is due again.
     async fn claim_due(&self, owner: Owner, ttl: Duration, limit: usize) -> Result<Vec<Claim>, StoreError>;
 

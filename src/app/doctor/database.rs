@@ -7,14 +7,14 @@ use linkseal_base::clock::WOBBLE;
 use linkseal_config::Config;
 use linkseal_config::store::PostgresUrl;
 use linkseal_domain::cert::sealed::Sealer;
+use linkseal_issuer::AccountKey;
 use linkseal_store::SecretStore;
 use linkseal_store::postgres::PostgresStore;
 
-use super::{Finding, KEY_FILE, STORE, Surroundings};
+use super::{Finding, KEY_FILE, STORE, Surroundings, opens};
 use crate::app::{fleet, sentence};
 
-/// A secret that every store has after its first start.
-const SECRET: &str = "acme_account_key";
+const WRONG_KEY: &str = "is not the key that sealed the database's secrets: every node of a fleet has the same one";
 
 pub(super) async fn check(config: &Config, url: &PostgresUrl, around: &Surroundings) -> Vec<Finding> {
     let store = match fleet::postgres(config, url) {
@@ -50,8 +50,8 @@ pub(super) async fn check(config: &Config, url: &PostgresUrl, around: &Surroundi
     // Otherwise the key's own check says what is wrong with it.
     if let Ok(sealer) = Sealer::from_file(&config.store.key_path().0, false) {
         found.push(if server.has_schema {
-            match store.secret(SECRET).await {
-                Ok(secret) => key(&sealer, secret.as_deref()),
+            match store.secret(AccountKey::SECRET).await {
+                Ok(secret) => opens(&sealer, "database", secret.as_deref(), WRONG_KEY.to_owned()),
                 Err(error) => Finding::failed(STORE, error.to_string()),
             }
         } else {
@@ -62,17 +62,4 @@ pub(super) async fn check(config: &Config, url: &PostgresUrl, around: &Surroundi
         });
     }
     found
-}
-
-fn key(sealer: &Sealer, secret: Option<&[u8]>) -> Finding {
-    match secret {
-        None => Finding::ok(KEY_FILE, "can be read; the database contains no secret yet"),
-        Some(secret) if Sealer::key_of(secret).is_some_and(|id| sealer.has(id)) => {
-            Finding::ok(KEY_FILE, "opens the database's secrets")
-        }
-        Some(_) => Finding::failed(
-            KEY_FILE,
-            "is not the key that sealed the database's secrets: every node of a fleet has the same one",
-        ),
-    }
 }

@@ -200,17 +200,21 @@ fn sealing_key(store: &Path, (key, may_be_made): (&Path, bool), secret: Option<&
     if !store.exists() {
         return Finding::ok(KEY_FILE, "can be read");
     }
+    let wrong = format!(
+        "{} is not the key that sealed the store: put the store's own key there",
+        key.display()
+    );
+    opens(&sealer, "store", secret, wrong)
+}
+
+/// Whether the sealing key opens a secret of the store, which is called `name`; `wrong` says what to do if it does
+/// not.
+fn opens(sealer: &Sealer, name: &str, secret: Option<&[u8]>, wrong: String) -> Finding {
     match secret {
-        None => Finding::ok(KEY_FILE, "can be read; the store contains no secret yet"),
+        None => Finding::ok(KEY_FILE, format!("can be read; the {name} contains no secret yet")),
         Some(secret) if Sealer::key_of(secret).is_some_and(|id| sealer.has(id)) => {
-            Finding::ok(KEY_FILE, "opens the store's secrets")
+            Finding::ok(KEY_FILE, format!("opens the {name}'s secrets"))
         }
-        Some(_) => Finding::failed(
-            KEY_FILE,
-            format!(
-                "{} is not the key that sealed the store: put the store's own key there",
-                key.display()
-            ),
-        ),
+        Some(_) => Finding::failed(KEY_FILE, wrong),
     }
 }

@@ -69,11 +69,8 @@ async fn ready(State(context): State<Arc<Context>>, caller: Caller, body: Json) 
             Err(_) => None,
         };
         let entry = entry.filter(|e| caller.scope().covers(&e.name, e.tenant()));
-        let is_ready = |entry: Arc<Entry>| {
-            let everywhere = context.control.everywhere();
-            entry.https_ready(now) && everywhere.is_none_or(|all| all.serves(&entry.name))
-        };
-        ready.insert(text, entry.map_or(Value::Null, |entry| is_ready(entry).into()));
+        let is_ready = |e: Arc<Entry>| e.https_ready(now) && context.control.everywhere().serves(&e.name);
+        ready.insert(text, entry.map_or(Value::Null, |e| is_ready(e).into()));
     }
     Ok(axum::Json(Ready { ready }))
 }

@@ -37,6 +37,23 @@ pub(crate) enum Edit<E> {
 /// How often a change is computed again because another node changed the record meanwhile.
 pub(crate) const MAX_CONFLICTS: usize = 16;
 
+/// Repeats an attempt that reads something and replaces what it has read, while other nodes replace it first.
+///
+/// # Errors
+/// [`StoreError::Conflict`] after [`MAX_CONFLICTS`] attempts; any other error of an attempt at once.
+pub(crate) async fn until_no_conflict<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    for _ in 0..MAX_CONFLICTS {
+        match attempt().await {
+            Err(StoreError::Conflict) => {}
+            ended => return ended,
+        }
+    }
+    Err(StoreError::Conflict)
+}
+
 impl Draft {
     pub(crate) fn of(record: DomainRecord, now: Timestamp) -> Self {
         Self {
@@ -194,8 +211,8 @@ impl Core {
             let has_events = !transition.outbox_events.is_empty();
             let has_certificate = transition.certificate.is_some();
             let record = core.store.transition(transition).await?;
-            if let Some(everywhere) = core.everywhere.as_ref().filter(|_| has_certificate) {
-                everywhere.stored(&record.name);
+            if has_certificate {
+                core.everywhere.stored(&record.name);
             }
             core.publish(&record);
             if has_events {

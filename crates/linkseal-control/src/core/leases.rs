@@ -123,7 +123,7 @@ impl Leases {
                             held.lost.cancel();
                             lost += 1;
                         }
-                        // Released or granted anew meanwhile.
+                        // Released, or granted again, meanwhile.
                         None => {}
                     }
                 }

@@ -12,6 +12,7 @@ pub(crate) mod change;
 mod change_all;
 pub(crate) mod change_queue;
 mod copy;
+mod everywhere;
 pub(crate) mod freeze;
 mod lag;
 pub(crate) mod leases;
@@ -40,6 +41,7 @@ use tokio::sync::Notify;
 pub(crate) use audit::Actor;
 pub(crate) use ca::{CaPool, ConfiguredCa};
 pub(crate) use change::{Draft, Edit};
+pub use everywhere::Everywhere;
 pub(crate) use lag::Lag;
 pub use messages::MessageContext;
 pub(crate) use metrics::Metrics;
@@ -49,7 +51,6 @@ pub(crate) use settings::{Issue, Limit, Limits, Settings};
 use self::change_queue::ChangeQueues;
 use self::leases::Leases;
 use self::log_limit::LogLimit;
-use crate::follow::Everywhere;
 
 /// The shared state of one node's control plane.
 pub(crate) struct Core {
@@ -72,8 +73,8 @@ pub(crate) struct Core {
     pub(crate) metrics: Metrics,
     /// This process, as the owner of leases.
     pub(crate) owner: Owner,
-    /// Which certificates every node serves; `None` with a store that no other node uses.
-    pub(crate) everywhere: Option<Everywhere>,
+    /// Which certificates every node serves.
+    pub(crate) everywhere: Everywhere,
     /// The leases on domains that it holds.
     pub(crate) leases: Arc<Leases>,
     /// Wakes the scheduler: something may have become due.
@@ -128,7 +129,7 @@ pub(crate) struct CoreParts {
     pub(crate) tasks: Tasks,
     pub(crate) metrics: Metrics,
     pub(crate) owner: Owner,
-    pub(crate) everywhere: Option<Everywhere>,
+    pub(crate) everywhere: Everywhere,
     pub(crate) settings: Settings,
     pub(crate) cas: CaPool,
     pub(crate) checker: Arc<Checker>,

@@ -9,8 +9,8 @@ use linkseal_store::{Changed, FeedPosition, StoreError};
 use super::Follower;
 
 impl Follower {
-    /// Applies the changes up to a position. What is in memory is at least as new as they are when this returns; after an error they are
-    /// applied again.
+    /// Applies the changes up to a position. What is in memory is at least as new as they are when this returns; after
+    /// an error they are applied again.
     pub(super) async fn apply(&self, changes: Vec<Changed>, position: &FeedPosition) -> Result<(), StoreError> {
         let mut domains: HashMap<DomainName, bool> = HashMap::new();
         let (mut tickets, mut kills, mut freeze) = (false, false, false);
@@ -32,9 +32,7 @@ impl Follower {
         }
         if !domains.is_empty() {
             for (name, _) in domains.iter().filter(|(_, certificate)| **certificate) {
-                if let Some(everywhere) = &self.core.everywhere {
-                    everywhere.followed(name, position);
-                }
+                self.core.everywhere.followed(name, position);
             }
             self.apply_domains(domains).await?;
         }
@@ -73,11 +71,9 @@ impl Follower {
             .iter()
             .filter(|(name, changed)| **changed && there.contains(name));
         let reissued: Vec<DomainName> = reissued.map(|(name, _)| name.clone()).collect();
-        for name in &reissued {
-            self.reload_certificate(name).await?;
-        }
         let gone = names.iter().filter(|name| !there.contains(name)).cloned().collect();
-        self.copy_domains(records, gone, reissued).await
+        self.copy_domains(records, gone).await;
+        self.bring_certificates(reissued).await
     }
 
     pub(super) async fn forget_what_was_purged_while_loading(&self) -> Result<(), StoreError> {
@@ -88,23 +84,6 @@ impl Follower {
         self.apply_domains(purged.iter().map(|name| (name.clone(), true)).collect())
             .await?;
         self.purged_while_loading.lock().clear();
-        Ok(())
-    }
-
-    /// Replaces the certificate in memory by the stored one. One that is not in memory is loaded by the next
-    /// handshake.
-    pub(super) async fn reload_certificate(&self, name: &DomainName) -> Result<(), StoreError> {
-        let core = &self.core;
-        if core.certificates.held(name).is_none() {
-            return Ok(());
-        }
-        match core.store.certificate(name).await? {
-            Some(stored) => match core.open_certificate(name, &stored) {
-                Ok(certificate) => core.serve(name, certificate.into()),
-                Err(error) => tracing::error!(domain = %name, error, "certificate cannot be opened"),
-            },
-            None => core.certificates.remove(name),
-        }
         Ok(())
     }
 }

@@ -4,66 +4,35 @@
 use linkseal_domain::ssl::Reason;
 use linkseal_domain::{DomainName, DomainRecord};
 use linkseal_link::Slug;
-use linkseal_store::copy::LocalCopy;
 use linkseal_store::{FeedPosition, StoreError};
 
 use super::Follower;
 
 impl Follower {
-    /// Brings in domains as they are in memory now; `gone` were purged, and `reissued` have another certificate.
-    ///
-    /// # Errors
-    /// When the store does not give a certificate.
-    pub(super) async fn copy_domains(
-        &self,
-        records: Vec<DomainRecord>,
-        mut gone: Vec<DomainName>,
-        reissued: Vec<DomainName>,
-    ) -> Result<(), StoreError> {
-        let Some(copy) = self.core.copy.as_deref() else {
-            return Ok(());
-        };
+    /// Brings in domains as they are in memory now; `gone` were purged.
+    pub(super) async fn copy_domains(&self, records: Vec<DomainRecord>, mut gone: Vec<DomainName>) {
+        let Some(copy) = self.core.copy.as_deref() else { return };
         // The data plane does not know a name that admission denies.
-        let (denied, served) = records.into_iter().partition(|r| r.ssl.reason == Reason::Denied);
-        let denied: Vec<DomainRecord> = denied;
+        let (denied, served): (Vec<_>, Vec<_>) = records.into_iter().partition(|r| r.ssl.reason == Reason::Denied);
         gone.extend(denied.into_iter().map(|record| record.name));
         self.copied(copy.remove(gone).await);
         self.copied(copy.put_records(served).await);
-        self.copy_certificates(copy, reissued).await
     }
 
-    /// Brings in the certificates that this node serves: those in memory, and those that the copy has.
-    async fn copy_certificates(&self, copy: &LocalCopy, reissued: Vec<DomainName>) -> Result<(), StoreError> {
-        if reissued.is_empty() {
-            return Ok(());
-        }
-        let there = copy.with_certificate(reissued.clone()).await.unwrap_or_default();
-        for name in reissued {
-            if !there.contains(&name) && self.core.certificates.held(&name).is_none() {
-                continue;
-            }
-            match self.core.store.certificate(&name).await? {
-                Some(stored) => self.copied(copy.put_certificate(&name, stored).await),
-                None => self.copied(copy.remove_certificate(&name).await),
-            };
-        }
-        Ok(())
-    }
-
-    /// After everything was read anew: what the data plane does not know goes, and each certificate that is left is
-    /// compared with the store's.
+    /// After everything was read again: deletes what the data plane does not know, and compares each certificate that
+    /// is not in memory with the store's.
     pub(super) async fn sweep_copy(&self) -> Result<(), StoreError> {
         let Some(copy) = self.core.copy.as_deref() else {
             return Ok(());
         };
-        let registry = &self.core.registry;
+        let (registry, certificates) = (&self.core.registry, &self.core.certificates);
         self.copied(copy.sweep(|name| registry.get(name.as_str()).is_some()).await);
         self.copied(copy.remove_redirects().await);
-        let mut pages = copy.pages(super::anew::PAGE);
+        let mut pages = copy.pages(super::reread::PAGE);
         while let Ok(Some(page)) = pages.next().await {
-            let names = page.into_iter().map(|record| record.name).collect();
-            let there = copy.with_certificate(names).await.unwrap_or_default();
-            self.copy_certificates(copy, there.into_iter().collect()).await?;
+            let names = page.into_iter().map(|record| record.name);
+            let names = names.filter(|name| certificates.held(name).is_none()).collect();
+            self.bring_certificates(names).await?;
         }
         Ok(())
     }
@@ -85,7 +54,7 @@ impl Follower {
     }
 
     /// Returns whether it was written.
-    fn copied<T>(&self, written: Result<T, StoreError>) -> bool {
+    pub(super) fn copied<T>(&self, written: Result<T, StoreError>) -> bool {
         if let Err(error) = &written {
             self.core.copy_failed(error);
         }

@@ -8,19 +8,19 @@
 //! | file | does |
 //! |---|---|
 //! | `apply` | what a change means for this node's memory |
-//! | `anew` | reads everything again |
+//! | `certificates` | brings in the certificates that this node serves |
 //! | `copy` | what a change means for this node's copy on disk |
-//! | `everywhere` | which certificates every node serves |
+//! | `reread` | reads everything again |
 //! | `membership` | this process as a node of the fleet |
 //!
 //! What is lost if the store is away: nothing; this node serves what it has, and follows on when the store is back.
 //! Its lag is exported, and other nodes learn from its heartbeat how far it has come.
 
-mod anew;
 mod apply;
+mod certificates;
 mod copy;
-mod everywhere;
 mod membership;
+mod reread;
 #[cfg(test)]
 mod tests;
 
@@ -38,7 +38,6 @@ use crate::core::{Core, Lag};
 use crate::operator::Operator;
 use crate::watch::tickets::TicketKeeper;
 
-pub use self::everywhere::Everywhere;
 pub(crate) use self::membership::Membership;
 pub use self::membership::NodeOfFleet;
 
@@ -127,9 +126,10 @@ impl Follower {
 
     /// Finds out which certificates have reached every node.
     async fn settle(&self) -> Result<(), StoreError> {
-        let Some(everywhere) = self.core.everywhere.as_ref().filter(|all| !all.is_settled()) else {
+        let everywhere = &self.core.everywhere;
+        if everywhere.is_settled() {
             return Ok(());
-        };
+        }
         let nodes = self.core.store.nodes().await?;
         let positions: Vec<_> = nodes.into_iter().map(|node| node.position).collect();
         everywhere.settle(&positions);
@@ -162,7 +162,7 @@ impl Follower {
                     "the changes of other nodes cannot be followed on (too far behind, or the store lost its last ones); reading everything again"
                 );
                 let end = self.core.store.feed_end().await?;
-                self.read_anew().await?;
+                self.reread().await?;
                 *position = end;
                 if loaded {
                     self.copy_is_at(position).await;

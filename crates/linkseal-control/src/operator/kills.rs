@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use super::{Operator, OperatorError};
 use crate::core::Actor;
 use crate::core::audit::audit_entry;
-use crate::core::change::MAX_CONFLICTS;
+use crate::core::change::until_no_conflict;
 
 /// The longest note, in bytes.
 const MAX_NOTE: usize = 1_024;
@@ -108,7 +108,7 @@ impl KillSwitchStore {
             return Err(OperatorError::Invalid(format!("note: at most {MAX_NOTE} bytes")));
         }
         let _changing = self.changing.lock().await;
-        for _ in 0..MAX_CONFLICTS {
+        let stored = until_no_conflict(|| async {
             let before = self.get(&kill).await?;
             let after = StoredKill {
                 kill: kill.clone(),
@@ -117,31 +117,24 @@ impl KillSwitchStore {
                 since: before.as_ref().map_or_else(|| self.clock.now(), |k| k.since),
             };
             let audit = self.audit(actor, "kill", &kill, before.as_ref(), Some(&after));
-            match self.store.put_kill(&after, before.as_ref(), audit).await {
-                Ok(()) => {
-                    self.put_in_force().await?;
-                    return Ok((after, before.is_none()));
-                }
-                Err(StoreError::Conflict) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            self.store.put_kill(&after, before.as_ref(), audit).await?;
+            Ok((after, before.is_none()))
+        });
+        let stored = stored.await?;
+        self.put_in_force().await?;
+        Ok(stored)
     }
 
     /// Removes a switch.
     pub async fn delete(&self, kill: &Kill, actor: &Actor) -> Result<(), OperatorError> {
         let _changing = self.changing.lock().await;
-        for _ in 0..MAX_CONFLICTS {
+        let deleted = until_no_conflict(|| async {
             let before = self.get(kill).await?.ok_or(StoreError::NotFound)?;
             let audit = self.audit(actor, "unkill", kill, Some(&before), None);
-            match self.store.delete_kill(&before, audit).await {
-                Ok(()) => return Ok(self.put_in_force().await?),
-                Err(StoreError::Conflict) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            self.store.delete_kill(&before, audit).await
+        });
+        deleted.await?;
+        Ok(self.put_in_force().await?)
     }
 
     async fn put_in_force(&self) -> Result<(), StoreError> {

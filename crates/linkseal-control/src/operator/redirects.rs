@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::OperatorError;
 use crate::core::audit::audit_entry;
-use crate::core::change::MAX_CONFLICTS;
+use crate::core::change::until_no_conflict;
 use crate::core::log_limit::{LogLimit, STORE_INTERVAL};
 use crate::core::{Actor, Observer};
 
@@ -93,36 +93,27 @@ impl Redirects {
             changed: self.clock.now(),
         };
         let after = view(Some(&redirect));
-        for _ in 0..MAX_CONFLICTS {
+        let put = until_no_conflict(|| async {
             let before = self.store.redirect(domain, slug).await?;
             let audit = self.audit(actor, "redirect_put", (domain, slug), before.as_ref(), after.clone());
-            match self.store.put_redirect(&redirect, before.as_ref(), audit).await {
-                Ok(()) => {
-                    self.cache.changed(domain.map(DomainName::as_str), slug.as_str());
-                    return Ok((redirect, before.is_none()));
-                }
-                Err(StoreError::Conflict) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            self.store.put_redirect(&redirect, before.as_ref(), audit).await?;
+            Ok(before.is_none())
+        });
+        let is_new = put.await?;
+        self.forget(domain, slug);
+        Ok((redirect, is_new))
     }
 
     /// Deletes a redirect.
     pub async fn delete(&self, domain: Option<&DomainName>, slug: &Slug, actor: &Actor) -> Result<(), OperatorError> {
-        for _ in 0..MAX_CONFLICTS {
+        let deleted = until_no_conflict(|| async {
             let before = self.store.redirect(domain, slug).await?.ok_or(StoreError::NotFound)?;
             let audit = self.audit(actor, "redirect_delete", (domain, slug), Some(&before), Value::Null);
-            match self.store.delete_redirect(&before, audit).await {
-                Ok(()) => {
-                    self.cache.changed(domain.map(DomainName::as_str), slug.as_str());
-                    return Ok(());
-                }
-                Err(StoreError::Conflict) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            self.store.delete_redirect(&before, audit).await
+        });
+        deleted.await?;
+        self.forget(domain, slug);
+        Ok(())
     }
 
     fn audit(
@@ -137,7 +128,7 @@ impl Redirects {
         audit_entry(actor, now, action, subject(domain, slug), view(before), after)
     }
 
-    /// Drops a redirect from memory that another node has changed.
+    /// Drops a redirect from memory: it was changed.
     pub(crate) fn forget(&self, domain: Option<&DomainName>, slug: &Slug) {
         self.cache.changed(domain.map(DomainName::as_str), slug.as_str());
     }

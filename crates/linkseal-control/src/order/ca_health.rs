@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 
 use super::standstill::Standstills;
 use crate::core::ca::held_back;
-use crate::core::change::MAX_CONFLICTS;
+use crate::core::change::until_no_conflict;
 use crate::core::log_limit::{CA_INTERVAL, LogLimit};
 use crate::core::{ConfiguredCa, Core};
 use crate::rules::{self, Blame, TRIAL_RETRY};
@@ -129,42 +129,34 @@ impl CaHealth {
         let (store, directory) = (&self.core.store, ca.directory());
         self.standstills.end(directory);
         let _judging = self.judging.lock().await;
-        for _ in 0..MAX_CONFLICTS {
+        let ended = until_no_conflict(|| async {
             let Some(before) = store.ca_trouble(directory).await? else {
-                return Ok(());
+                return Ok(false);
             };
-            match store.change_ca_trouble(directory, Some(&before), None).await {
-                Ok(()) => {
-                    tracing::info!(ca = directory, "CA back in use");
-                    return Ok(());
-                }
-                Err(StoreError::Conflict) => {}
-                Err(error) => return Err(error),
-            }
+            store.change_ca_trouble(directory, Some(&before), None).await?;
+            Ok(true)
+        });
+        if ended.await? {
+            tracing::info!(ca = directory, "CA back in use");
         }
-        Err(StoreError::Conflict)
+        Ok(())
     }
 
     async fn fails(&self, ca: &ConfiguredCa, failure: &Failure) -> Result<(), StoreError> {
         let (store, directory) = (&self.core.store, ca.directory());
         let _judging = self.judging.lock().await;
-        for _ in 0..MAX_CONFLICTS {
+        let noted = until_no_conflict(|| async {
             let (before, now) = (store.ca_trouble(directory).await?, self.core.clock.now());
-            let Some(after) = rules::one_more(before.clone(), directory, failure, now, random::unit()) else {
-                return Ok(());
-            };
-            match store.change_ca_trouble(directory, before.as_ref(), Some(&after)).await {
-                Ok(()) => {
-                    if let Some(until) = after.out_until {
-                        tracing::warn!(ca = directory, %until, error = after.why, "CA keeps failing; out of use for now");
-                    }
-                    return Ok(());
-                }
-                Err(StoreError::Conflict) => {}
-                Err(error) => return Err(error),
+            let after = rules::one_more(before.clone(), directory, failure, now, random::unit());
+            if let Some(after) = &after {
+                store.change_ca_trouble(directory, before.as_ref(), Some(after)).await?;
             }
+            Ok(after)
+        });
+        if let Some((why, until)) = noted.await?.and_then(|after| Some((after.why, after.out_until?))) {
+            tracing::warn!(ca = directory, %until, error = why, "CA keeps failing; out of use for now");
         }
-        Err(StoreError::Conflict)
+        Ok(())
     }
 
     /// The CA's error text of the rate limit on all orders that was noted last; `None` after an order
@@ -203,20 +195,17 @@ impl CaHealth {
     async fn hold_back(&self, directory: &str, until: Timestamp) -> Result<(), StoreError> {
         let store = &self.core.store;
         let _judging = self.judging.lock().await;
-        for _ in 0..MAX_CONFLICTS {
+        // A hold-back that was changed or released since it was read is read again: a release must not be undone.
+        until_no_conflict(|| async {
             let before = store.held_back(directory).await?;
             let said = held_back(before, self.core.clock.now());
             let until = said.map_or(until, |said| said.max(until));
             if said == Some(until) {
                 return Ok(());
             }
-            match store.hold_back(directory, until, before).await {
-                // Changed or released since it was read, which must not be undone.
-                Err(StoreError::Conflict) => {}
-                done => return done,
-            }
-        }
-        Err(StoreError::Conflict)
+            store.hold_back(directory, until, before).await
+        })
+        .await
     }
 
     /// Ends whatever keeps orders from a CA, by an operator.

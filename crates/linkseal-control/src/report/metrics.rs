@@ -18,7 +18,7 @@ impl Report {
         metrics.suspects_itself.set(is_active.into());
         metrics
             .changes_lag
-            .set(self.lag.at(self.core.clock.uptime()).as_secs_f64());
+            .set(self.core.lag.at(self.core.clock.uptime()).as_secs_f64());
         let counts: HashMap<_, _> = self
             .core
             .store

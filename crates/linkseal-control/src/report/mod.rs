@@ -14,7 +14,6 @@ pub use overview::{AuthorityState, Budget, Forecast, Overview, Standing};
 
 use crate::admission::Admission;
 use crate::core::Core;
-use crate::core::Lag;
 use crate::order::Orders;
 use crate::schedule::Schedule;
 use crate::watch::target_caa::TargetCaaWatch;
@@ -27,7 +26,6 @@ pub struct Report {
     orders: Arc<Orders>,
     target_caa: Arc<TargetCaaWatch>,
     counted: Counted,
-    lag: Lag,
 }
 
 impl Report {
@@ -36,7 +34,6 @@ impl Report {
         schedule: Arc<Schedule>,
         orders: Arc<Orders>,
         target_caa: Arc<TargetCaaWatch>,
-        lag: Lag,
     ) -> Arc<Self> {
         Arc::new(Self {
             core: Arc::clone(&schedule.core),
@@ -45,7 +42,6 @@ impl Report {
             orders,
             target_caa,
             counted: Counted::default(),
-            lag,
         })
     }
 }

@@ -31,11 +31,11 @@ pub enum Mode {
     /// New and open connections stay open, and nothing gets through this way. What was sent arrives when
     /// the mode changes, as after a partition that TCP outlives.
     Hold(Way),
-    /// Each connection, new or open, is reset after so many more bytes this way.
+    /// Each connection, new or open, is reset after this many more bytes this way.
     CutAfter(Way, u64),
     /// Whatever is read from either side is passed on after this time.
     Delay(Duration),
-    /// The next so many COMMITs, on new and open connections, meet this fault; then, [`Mode::Pass`].
+    /// The next COMMITs up to this number, on new and open connections, meet this fault; then, [`Mode::Pass`].
     /// A client must wait for the answers to what it sent before it sends COMMIT.
     OnCommit(CommitFault, u32),
 }

@@ -188,7 +188,7 @@ impl Server {
         self.sql("checkpoint").await;
     }
 
-    /// Sets the clock to so many seconds from now; only with [`Options::clock`]. The server sees it at once.
+    /// Sets the clock this many seconds ahead of now; only with [`Options::clock`]. The server sees it at once.
     pub fn set_clock(&self, offset_seconds: i64) {
         assert!(self.options.clock, "a server without Options::clock");
         let new = self.home.path().join("clock.new");

@@ -1,7 +1,7 @@
 //! One connection: made to the first server that accepts writes, checked before it is used again, and retired
 //! after a while.
 //!
-//! A server that is lost sends nothing. So every step has a deadline, the kernel is told to give up unanswered
+//! A server that is lost sends nothing. So every step has a deadline, the kernel gives up unanswered
 //! data early, and connections end after some minutes, so that none stays with a server that was demoted.
 
 use std::sync::Arc;

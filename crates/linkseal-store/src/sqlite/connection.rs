@@ -173,7 +173,7 @@ pub(super) fn schema_of(db: &Connection) -> Result<i64, StoreError> {
 }
 
 /// The path with a suffix appended to the file's name.
-pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

@@ -59,6 +59,7 @@ use crate::metrics::Metrics;
 use crate::unreadable::Unreadable;
 
 pub use self::backup::{backup, restore, sealed_secret};
+pub(crate) use self::connection::with_suffix;
 
 /// Connections that read: one may be busy with a backup and one with a long page.
 const READERS: usize = 3;

@@ -101,7 +101,7 @@ pub enum PostgresUrlError {
     )]
     HostParameter(&'static str),
     #[error(
-        "has sslmode={0}, with which somebody between this node and the server can read and change everything ({1}); \
+        "has sslmode={0}, with which anyone between this node and the server can read and change everything ({1}); \
          allowed are sslmode=verify-full and, where that is acceptable, sslmode=disable"
     )]
     Unsafe(&'static str, &'static str),

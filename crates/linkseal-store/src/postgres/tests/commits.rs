@@ -42,7 +42,7 @@ impl Cut {
         self.cutter.set(Mode::OnCommit(fault, 1)).await;
     }
 
-    /// So many commits have met one.
+    /// This number of commits has met a fault.
     fn met(&self, commits: u64) {
         assert_eq!(self.cutter.counts().commits, commits);
     }

@@ -34,8 +34,17 @@ use crate::conformance::{Fresh, NOW, TestClock};
 crate::conformance::conformance_suite!(fresh);
 
 async fn fresh() -> Fresh {
+    fresh_through(Server::shared().await.address(), LEAST_CONNECTIONS).await
+}
+
+/// A store that connects to this address.
+async fn fresh_through(address: SocketAddr, connections: usize) -> Fresh {
     let database = Arc::new(Server::shared().await.database().await);
-    let store = opened(&database).await;
+    let settings = Settings {
+        connections,
+        ..settings(&database, &[address])
+    };
+    let store = PostgresStore::open(&settings, None).await.unwrap();
     let clock = Standing(Arc::clone(&database));
     clock.stop().await;
     Fresh {
@@ -78,7 +87,7 @@ async fn value(database: &Database, sql: &str) -> String {
     rows[0][0].clone().unwrap_or_default()
 }
 
-/// Waits until so many transactions of stores on this database wait for a lock.
+/// Waits until this number of transactions of stores on this database wait for a lock.
 async fn lock_waits(database: &Database, wanted: usize) {
     let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
         AND application_name LIKE 'linkseal %' AND wait_event_type = 'Lock'";

@@ -9,7 +9,7 @@ use linkseal_peers::postgres::Server;
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
-use super::{PostgresStore, Standing, settings, value};
+use super::{PostgresStore, settings, value};
 use crate::SharedStore;
 use crate::conformance::{Fresh, add, to};
 
@@ -25,19 +25,7 @@ async fn pooler() -> &'static PgBouncer {
 }
 
 async fn pooled_fresh() -> Fresh {
-    let database = Arc::new(Server::shared().await.database().await);
-    let settings = super::Settings {
-        connections: CONNECTIONS,
-        ..settings(&database, &[pooler().await.address()])
-    };
-    let store = PostgresStore::open(&settings, None).await.unwrap();
-    let clock = Standing(Arc::clone(&database));
-    clock.stop().await;
-    Fresh {
-        store: Arc::new(store),
-        clock: Box::new(clock),
-        _kept: Box::new(database),
-    }
+    super::fresh_through(pooler().await.address(), CONNECTIONS).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

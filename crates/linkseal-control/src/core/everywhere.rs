@@ -13,13 +13,25 @@ use parking_lot::Mutex;
 const KEPT: usize = 100_000;
 
 /// Certificates that may not have reached every node yet. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub struct Everywhere(Arc<Mutex<HashMap<DomainName, Option<FeedPosition>>>>);
+#[derive(Clone, Debug)]
+pub struct Everywhere {
+    /// Up to where a node has to have followed for each; `None` until this node has seen the change itself.
+    recent: Arc<Mutex<HashMap<DomainName, Option<FeedPosition>>>>,
+    /// Whether there are other nodes.
+    is_fleet: bool,
+}
 
 impl Everywhere {
+    pub(crate) fn new(is_fleet: bool) -> Self {
+        Self {
+            recent: Arc::default(),
+            is_fleet,
+        }
+    }
+
     /// Whether every node that is alive serves the stored certificate of a domain.
     pub fn serves(&self, name: &DomainName) -> bool {
-        !self.0.lock().contains_key(name)
+        !self.recent.lock().contains_key(name)
     }
 
     /// A certificate was stored by this node, which has yet to see the change itself.
@@ -28,25 +40,28 @@ impl Everywhere {
     }
 
     /// A change of a certificate was followed up to this position.
-    pub(super) fn followed(&self, name: &DomainName, position: &FeedPosition) {
+    pub(crate) fn followed(&self, name: &DomainName, position: &FeedPosition) {
         self.put(name, Some(position.clone()));
     }
 
     fn put(&self, name: &DomainName, position: Option<FeedPosition>) {
-        let mut recent = self.0.lock();
+        if !self.is_fleet {
+            return;
+        }
+        let mut recent = self.recent.lock();
         if recent.len() < KEPT || recent.contains_key(name) {
             recent.insert(name.clone(), position);
         }
     }
 
-    pub(super) fn is_settled(&self) -> bool {
-        self.0.lock().is_empty()
+    pub(crate) fn is_settled(&self) -> bool {
+        self.recent.lock().is_empty()
     }
 
     /// Forgets the certificates that all nodes have followed to; `nodes`: how far each one has come.
-    pub(super) fn settle(&self, nodes: &[FeedPosition]) {
+    pub(crate) fn settle(&self, nodes: &[FeedPosition]) {
         let has_come = |to: &FeedPosition| nodes.iter().all(|node| node.covers(to));
-        self.0
+        self.recent
             .lock()
             .retain(|_, position| !position.as_ref().is_some_and(has_come));
     }

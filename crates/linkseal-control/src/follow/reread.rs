@@ -13,7 +13,7 @@ use super::Follower;
 pub(super) const PAGE: usize = 1_000;
 
 impl Follower {
-    pub(super) async fn read_anew(&self) -> Result<(), StoreError> {
+    pub(super) async fn reread(&self) -> Result<(), StoreError> {
         self.operator.reload_kills().await?;
         self.tickets.refresh().await?;
         self.operator.redirects().forget_all();
@@ -39,12 +39,14 @@ impl Follower {
                 core.copy_failed(&error);
             }
         }
-        for (name, version) in &known {
-            if !stored.contains(name) {
-                core.forget(name, *version);
-            } else if core.certificates.held(name).is_some() {
-                self.reload_certificate(name).await?;
-            }
+        let (left, gone): (Vec<_>, Vec<_>) = known.into_iter().partition(|(name, _)| stored.contains(name));
+        for (name, version) in &gone {
+            core.forget(name, *version);
+        }
+        let left = left.into_iter().map(|(name, _)| name);
+        let held: Vec<DomainName> = left.filter(|name| core.certificates.held(name).is_some()).collect();
+        for some in held.chunks(PAGE) {
+            self.bring_certificates(some.to_vec()).await?;
         }
         self.sweep_copy().await
     }
